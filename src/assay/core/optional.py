@@ -1,0 +1,28 @@
+"""Optional packages, named with the extra that brings them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from types import ModuleType
+
+from assay.core.errors import MachineError
+
+
+def installed(package: str) -> bool:
+    """Whether `package` can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def require(package: str, *, extra: str) -> ModuleType:
+    """Import `package`, or say which extra brings it (exit 4)."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MachineError(
+            f"this needs the package {package}, which is not installed",
+            fix=f"pip install 'assay[{extra}]'",
+        ) from error

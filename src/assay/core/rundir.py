@@ -1,0 +1,175 @@
+"""The run directory: its paths, its lock, its events, and the record of finished stages."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from assay.core.errors import InputError
+from assay.core.files import append_line, read_json, sha256_file, write_json
+from assay.core.guard import GuardBook
+
+STAGES = ("prepare", "plan", "train", "evaluate", "report")
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One run's directory. Every path in it has its name here and nowhere else."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def resolved(self) -> Path:
+        return self.path / "resolved.yaml"
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "identity.json"
+
+    @property
+    def receipt(self) -> Path:
+        return self.path / "receipt.json"
+
+    @property
+    def stages(self) -> Path:
+        return self.path / "stages.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def manifest(self) -> Path:
+        return self.data / "manifest.json"
+
+    @property
+    def profile(self) -> Path:
+        return self.data / "profile.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "train" / "metrics.jsonl"
+
+    @property
+    def training(self) -> Path:
+        return self.path / "train" / "summary.json"
+
+    @property
+    def reference(self) -> Path:
+        return self.path / "train" / "reference.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "train" / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def evaluate(self) -> Path:
+        return self.path / "evaluate"
+
+    @property
+    def texts(self) -> Path:
+        return self.evaluate / "texts.parquet"
+
+    @property
+    def generations(self) -> Path:
+        return self.evaluate / "generations.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        return self.evaluate / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def guards(self) -> GuardBook:
+        return GuardBook(self.path / "guards.json")
+
+    def split(self, name: str) -> Path:
+        """The Parquet file of one split: train, dev or test."""
+        return self.data / f"{name}.parquet"
+
+    def event(self, what: str, **details: Any) -> None:
+        """Append one line to events.jsonl."""
+        append_line(self.events, {"time": now(), "event": what, **details})
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory against other writers.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                "another process is writing to this run",
+                where=str(self.path),
+                fix="wait for it to end, or make another run with --new",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def finished(self, stage: str) -> dict[str, Any] | None:
+        """The record of a finished stage: its key, outputs {relative path: sha256}, and seconds."""
+        if not self.stages.exists():
+            return None
+        record: dict[str, Any] | None = read_json(self.stages).get(stage)
+        return record
+
+    def finish(self, stage: str, *, key: str, outputs: Iterable[Path], seconds: float) -> None:
+        """Record a stage as finished, with the hashes of what it wrote; later stages are forgotten."""
+        records = read_json(self.stages) if self.stages.exists() else {}
+        kept = {name: records[name] for name in STAGES[: STAGES.index(stage)] if name in records}
+        kept[stage] = {
+            "key": key,
+            "finished": now(),
+            "seconds": round(seconds, 3),
+            "outputs": {str(p.relative_to(self.path)): sha256_file(p) for p in sorted(outputs)},
+        }
+        write_json(self.stages, kept)
+
+    def changed_outputs(self, stage: str) -> list[str]:
+        """Relative paths of a finished stage's outputs that are missing or no longer have their recorded hash."""
+        record = self.finished(stage) or {"outputs": {}}
+        return [
+            name
+            for name, digest in record["outputs"].items()
+            if not (self.path / name).is_file() or sha256_file(self.path / name) != digest
+        ]
