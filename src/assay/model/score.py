@@ -1,0 +1,158 @@
+"""Likelihood of texts: the negative log-likelihood of each token, each scored exactly once.
+
+A text's first token is predicted from the tokenizer's own prefix (or its beginning-of-text token).
+Long texts are read in windows: each window scores `stride` new tokens and sees what fits before
+them. Windows of all texts are packed into rows of isolated documents, longest first; log-softmax and
+sums are in fp32, whatever the model's dtype (see GUARDS in the documentation: bits per byte).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from assay.core.errors import InputError
+from assay.model.adapters import causal
+from assay.model.attention import packed, packed_inputs
+from assay.model.loss import token_nll
+from assay.text.tokenizer import TextTokenizer
+
+Nats = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One reading: `ids` are shown, and the last `scored` of them (shifted by one) are scored."""
+
+    text: int
+    start: int  # of the first scored token in its text
+    ids: list[int]  # context and targets, one more than the model is shown
+    scored: int
+
+
+def windows(ids: Sequence[int], context: int, *, window: int, stride: int, text: int = 0) -> list[Window]:
+    """Cut a text into windows of at most `window` predicted positions, `stride` new ones each.
+
+    Args:
+        ids: the text's tokens.
+        context: the id before the first token.
+        window: the most tokens that the model sees at once.
+        stride: new tokens per window; equal to `window` for no overlap.
+    """
+    whole = [context, *ids]
+    cut = []
+    start = 0
+    while start < len(ids):
+        new = min(window if start == 0 else stride, len(ids) - start)
+        end = start + new
+        first = max(0, end - window)
+        cut.append(Window(text, start, whole[first : end + 1], new))
+        start = end
+    return cut
+
+
+def pack(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Fill rows of at most `most` tokens with documents, longest first (first fit in order of length)."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if rows and room[-1] >= lengths[index]:
+            rows[-1].append(index)
+            room[-1] -= lengths[index]
+        else:
+            rows.append([index])
+            room.append(most - lengths[index])
+    return rows
+
+
+class Scorer:
+    """Scores texts with one model; the head is checked once, then used in chunks."""
+
+    def __init__(
+        self, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, *, window: int, stride: int, row_tokens: int
+    ) -> None:
+        """`row_tokens` is how many tokens one packed row holds (windows longer than that have their own row)."""
+        if tokenizer.context is None:
+            raise InputError(
+                "the tokenizer has neither a beginning-of-text nor an end-of-text token",
+                where="base",
+                fix="add a bos_token or an eos_token to its tokenizer_config.json",
+            )
+        self.model, self.tokenizer, self.context = model, tokenizer, tokenizer.context
+        self.window, self.stride, self.row_tokens = window, stride, row_tokens
+        self.head = output_weight(model)
+
+    def score(
+        self, texts: Sequence[str], *, reverse: bool = False, tick: Callable[[int], None] | None = None
+    ) -> list[Nats]:
+        """Per text, the nats of each of its tokens, in order.
+
+        Args:
+            texts: what to score; an empty text gives an empty array.
+            reverse: go through the rows backwards (a check: the order must not matter).
+            tick: called with the number of tokens scored so far.
+        """
+        ids = self.tokenizer.encode_batch(list(texts))
+        cut = [
+            w for i, tokens in enumerate(ids)
+            for w in windows(tokens, self.context, window=self.window, stride=self.stride, text=i)
+        ]  # fmt: skip
+        results: list[Nats] = [np.zeros(len(tokens)) for tokens in ids]
+        rows = pack([len(w.ids) - 1 for w in cut], self.row_tokens)
+        done = 0
+        with packed(causal(self.model)), torch.no_grad():
+            for row in reversed(rows) if reverse else rows:
+                group = [cut[i] for i in row]
+                for piece, nats in zip(group, self._row(group), strict=True):
+                    results[piece.text][piece.start : piece.start + piece.scored] = nats
+                    done += piece.scored
+                if tick:
+                    tick(done)
+        return results
+
+    def _row(self, group: list[Window]) -> list[Nats]:
+        device = self.head.device
+        hidden = hidden_states(self.model, [w.ids[:-1] for w in group], device)
+        ends = np.cumsum([len(w.ids) - 1 for w in group])
+        positions = np.concatenate([np.arange(end - w.scored, end) for w, end in zip(group, ends, strict=True)])
+        targets = torch.tensor([t for w in group for t in w.ids[-w.scored :]], device=device)
+        nats = token_nll(hidden[torch.from_numpy(positions).to(device)], self.head, targets)
+        return np.split(nats.double().cpu().numpy(), np.cumsum([w.scored for w in group])[:-1])
+
+
+def hidden_states(model: PreTrainedModel | PeftModel, documents: list[list[int]], device: torch.device) -> Tensor:
+    """The last hidden states of packed documents, (tokens, width). The caller has switched to packed attention."""
+    output = causal(model).base_model(**packed_inputs(documents, device))
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def output_weight(model: PreTrainedModel | PeftModel) -> Tensor:
+    """The output embedding (vocabulary, width), proven on a few tokens to give the model's own logits.
+
+    Some architectures scale or cap their logits; scoring those with the bare weight would be silently wrong.
+
+    Raises:
+        InputError: logits are not hidden states times this weight.
+    """
+    whole = causal(model)
+    head = whole.get_output_embeddings()
+    weight: Tensor = head.weight
+    probe = torch.arange(4, device=weight.device)[None] % weight.shape[0]
+    with torch.no_grad():
+        logits = whole(input_ids=probe, use_cache=False).logits.float()
+        plain = functional.linear(whole.base_model(input_ids=probe, use_cache=False).last_hidden_state, weight).float()
+    if not torch.allclose(logits, plain, rtol=1e-2, atol=1e-2 * float(plain.abs().max() + 1e-6)):
+        raise InputError(
+            f"{type(whole).__name__} changes its logits after the output layer, which is not supported",
+            where="base",
+            fix="choose a base of another architecture (Llama, Mistral, Qwen, GPT-2, ...)",
+        )
+    return weight
