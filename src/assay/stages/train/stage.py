@@ -1,0 +1,178 @@
+"""The train stage: from prepared texts and a base to saved weights and a record of how they came about."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from assay.config.schema import Experiment, TrainConfig
+from assay.core.console import Console
+from assay.core.files import read_json, read_lines, sha256_file, write_atomic, write_json
+from assay.core.rundir import RunDir
+from assay.data.excerpts import excerpts, pieces
+from assay.data.items import Item, read_items
+from assay.guards.training import adapter_integrity, finite_training, supervision
+from assay.model import adapters
+from assay.model.load import load_base
+from assay.core.usage import peak_memory
+from assay.model.probe import memory_now
+from assay.model.registry import BaseRef
+from assay.model.score import Scorer
+from assay.stages.train import checkpoint
+from assay.stages.train.batches import Corpus, make_corpus, schedule_steps
+from assay.stages.train.loop import Counters, Loop, Settings
+from assay.stages.train.optim import MasterAdamW
+from assay.text.tokenizer import TextTokenizer
+
+DEV_BYTES = 8000  # of dev text are scored at each look, over all groups
+PROBE_TEXTS, PROBE_BYTES = 16, 300  # scored by the trained model in memory, for the check of a fresh reload
+
+
+def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, console: Console) -> list[Path]:
+    """Train, or go on training; returns the files written.
+
+    Raises:
+        GuardError: `supervision`, `weights-moved`, `finite-training` or `adapter-integrity` failed.
+        Interrupted: stopped by the user, resumable.
+    """
+    decisions = read_json(run.plan)["decisions"]
+    torch.set_num_threads(decisions["threads"])
+    torch.use_deterministic_algorithms(decisions["device"] == "cpu")
+    before = memory_now()
+    model, tokenizer = load_base(
+        base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
+    )
+    rows = read_items(run.split("train"))
+    corpus = make_corpus([row.text for row in rows], tokenizer, max_length=experiment.train.max_length)
+    check = supervision(corpus.rows, corpus.supervised_rows, [f"row {n}" for n in corpus.doubled_prefix])
+    run.guards.check(check)
+    adapted = adapters.attach(model, seed=experiment.seed, **_adapter_arguments(experiment))
+    counters = _loop(run, experiment, adapted, tokenizer, corpus, decisions["micro_batch_tokens"], console)
+    return _finish(run, experiment, base, adapted, tokenizer, corpus, counters, before)
+
+
+def _adapter_arguments(experiment: Experiment) -> dict[str, Any]:
+    a = experiment.adapter
+    return {"kind": a.kind, "rank": a.rank, "alpha": a.alpha, "dropout": a.dropout, "targets": a.targets}
+
+
+def _loop(
+    run: RunDir,
+    experiment: Experiment,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: TextTokenizer,
+    corpus: Corpus,
+    micro_tokens: int,
+    console: Console,
+) -> Counters:
+    t = experiment.train
+    lengths = [len(segment) - 1 for segment in corpus.segments]
+    steps = schedule_steps(
+        lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs
+    )
+    settings = _settings(t, len(steps), micro_tokens, experiment.seed)
+    optimizer = MasterAdamW(adapters.trainable(model), weight_decay=t.weight_decay)
+    dev = _dev_texts(read_items(run.split("dev")), experiment)
+    scorer = Scorer(model, tokenizer, window=t.max_length, stride=t.max_length, row_tokens=micro_tokens)
+
+    def look() -> dict[str, float]:
+        nats = sum(float(n.sum()) for n in scorer.score(dev))
+        size = sum(len(text.encode()) for text in dev)
+        return {"dev_bpb": nats / math.log(2) / size, "dev_bytes": size}
+
+    with console.progress("training", len(steps), "steps") as progress:
+        loop = Loop(
+            model, optimizer, corpus.segments, steps, settings,
+            metrics=run.metrics, checkpoints=run.checkpoints, dev=look, progress=progress, guards=run.guards,
+        )  # fmt: skip
+        saved = checkpoint.newest(run.checkpoints, console)
+        if saved:
+            loop.restore(saved)
+            console.note(f"resuming after step {saved.step} of {len(steps)}")
+        run.event("training resumed" if saved else "training started", step=saved.step if saved else 0)
+        _forget_metrics_after(run.metrics, saved.step if saved else -1)
+        return loop.run()
+
+
+def _settings(t: TrainConfig, steps: int, micro_tokens: int, seed: int) -> Settings:
+    quarter = max(1, math.ceil(steps / 4))
+    return Settings(
+        steps=steps,
+        learning_rate=t.learning_rate,
+        schedule=t.schedule,
+        warmup=t.warmup,
+        max_grad_norm=t.max_grad_norm,
+        micro_tokens=micro_tokens,
+        eval_every=t.eval_every or quarter,
+        save_every=t.save_every or quarter,
+        seed=seed,
+    )
+
+
+def _dev_texts(items: list[Item], experiment: Experiment) -> list[str]:
+    groups = len({item.group for item in items})
+    per_group = max(200, DEV_BYTES // groups)
+    limit = experiment.evaluate.max_bytes_per_group
+    return [x.text for x in excerpts(items, min(per_group, limit) if limit else per_group, seed=0)]
+
+
+def _forget_metrics_after(metrics: Path, step: int) -> None:
+    """Steps after the checkpoint are done again, so their lines go."""
+    import json
+
+    kept = [line for line in read_lines(metrics) if line["step"] <= step]
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    write_atomic(metrics, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _finish(
+    run: RunDir,
+    experiment: Experiment,
+    base: BaseRef,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: TextTokenizer,
+    corpus: Corpus,
+    counters: Counters,
+    memory_before: int,
+) -> list[Path]:
+    broken = [name for name, p in adapters.trainable(model).items() if not bool(p.isfinite().all())]
+    run.guards.check(finite_training(counters.step, len(counters.skipped), 0, nonfinite_weights=broken))
+    folder = run.adapter if isinstance(model, PeftModel) else run.model
+    weights = adapters.save(model, tokenizer, folder, base=base.spec)
+    saved = adapters.saved_tensors(weights)
+    zero = [n for n, tensor in saved.items() if "lora_B" in n and not bool(tensor.any())]
+    run.guards.check(
+        adapter_integrity(adapters.expected_keys(model), list(saved), zero_b=zero, hash_ok=True, stage="train")
+    )
+    write_json(run.reference, _reference(run, experiment, model, tokenizer))
+    summary = {
+        "steps": counters.step,
+        "tokens": counters.tokens,
+        "seconds": round(counters.seconds, 3),
+        "tokens_per_s": round(counters.tokens / counters.seconds, 2) if counters.seconds else None,
+        "peak_memory": peak_memory(),
+        "memory_before": memory_before,
+        "first_loss": counters.first_loss,
+        "final_loss": counters.last_loss,
+        "trainable_parameters": sum(p.numel() for p in adapters.trainable(model).values()),
+        "skipped_steps": len(counters.skipped),
+        "weights": {"file": str(weights.relative_to(run.path)), "sha256": sha256_file(weights), "keys": sorted(saved)},
+        "supervision": {"rows": corpus.rows, "segments": len(corpus.segments), "tokens_per_epoch": corpus.tokens},
+    }
+    write_json(run.training, summary)
+    return [run.metrics, run.training, run.reference, *sorted(p for p in folder.iterdir() if p.is_file())]
+
+
+def _reference(
+    run: RunDir, experiment: Experiment, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer
+) -> dict[str, Any]:
+    """What the trained model in memory makes of a few dev texts; a reloaded one must make the same of them."""
+    texts = pieces(read_items(run.split("dev")), PROBE_TEXTS, PROBE_BYTES)
+    scorer = Scorer(model, tokenizer, window=experiment.evaluate.window, stride=experiment.evaluate.window, row_tokens=1024)
+    nats = scorer.score(texts)
+    return {"texts": texts, "nll": [float(n.sum()) for n in nats], "tokens": [len(n) for n in nats]}
