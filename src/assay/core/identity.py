@@ -1,0 +1,121 @@
+"""What makes a run this run, and finding the runs that are it.
+
+A run is its schema version, base (by hash), data (by content), adapter, training and seed. Where a
+local file lies, which device trains, how often it is saved, and how it is evaluated are not part of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.core.errors import InputError
+from assay.core.files import read_json, sha256_json
+from assay.core.rundir import RunDir
+
+NOT_IDENTITY = ("device", "save_every")  # keys of `train` that do not change the result
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The parts that are hashed, and the few that only describe."""
+
+    schema: int
+    base_hash: str
+    data: dict[str, Any]
+    content: dict[str, Any]
+    adapter: dict[str, Any]
+    train: dict[str, Any]
+    seed: int
+
+    @property
+    def settings_hash(self) -> str:
+        """All of the identity but what the data files hold."""
+        return sha256_json([self.schema, self.base_hash, self.data, self.adapter, self.train, self.seed])
+
+    @property
+    def id(self) -> str:
+        """The whole identity, as hex."""
+        return sha256_json([self.settings_hash, self.content])
+
+    def as_json(self, *, base: dict[str, Any]) -> dict[str, Any]:
+        """identity.json; `base` adds how the base was named."""
+        return {
+            "id": self.id,
+            "short": self.id[:8],
+            "settings": self.settings_hash,
+            "schema": self.schema,
+            "base": base | {"hash": self.base_hash},
+            "data": {**self.data, "content": self.content},
+            "adapter": self.adapter,
+            "train": self.train,
+            "seed": self.seed,
+        }
+
+
+def make_identity(
+    *, schema: int, base_hash: str, data: dict[str, Any], content: dict[str, Any], adapter: dict[str, Any],
+    train: dict[str, Any], seed: int,
+) -> Identity:  # fmt: skip
+    """An identity from resolved sections; `data` loses its source, whose `content` counts instead."""
+    return Identity(
+        schema,
+        base_hash,
+        {key: value for key, value in data.items() if key not in ("source", "sha256")},
+        content,
+        adapter,
+        {key: value for key, value in train.items() if key not in NOT_IDENTITY},
+        seed,
+    )
+
+
+def runs_of(folder: Path) -> list[tuple[RunDir, dict[str, Any]]]:
+    """The runs of one experiment with their identities, oldest first."""
+    found = [RunDir(path) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    return [(run, read_json(run.identity)) for run in found if run.identity.is_file()]
+
+
+def find_run(folder: Path, identity: Identity) -> RunDir | None:
+    """The newest run with this identity.
+
+    Raises:
+        InputError: there is none, but an unfinished run differs from it in its data alone.
+    """
+    same, other_data = None, None
+    for run, recorded in runs_of(folder):
+        if recorded["id"] == identity.id:
+            same, other_data = run, None
+        elif recorded.get("settings") == identity.settings_hash and run.finished("evaluate") is None:
+            other_data = (run, recorded)
+    if same is None and other_data is not None:
+        run, recorded = other_data
+        raise InputError(
+            f"the data changed since this unfinished run began: {_difference(recorded['data']['content'], identity.content)}",
+            where=str(run.path),
+            fix="restore the data and give the same command again, or start anew with --new",
+        )
+    return same
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    old, new = ({f["name"]: f["sha256"] for f in content.get("files", [])} for content in (before, now))
+    parts = [f"{name} is gone" for name in old if name not in new]
+    parts += [f"{name} is new" for name in new if name not in old]
+    parts += [
+        f"{name} had sha256 {old[name][:12]} and has {new[name][:12]}" for name in old if name in new and old[name] != new[name]
+    ]
+    return "; ".join(parts[:5]) or "the order of its files"
+
+
+def new_run(folder: Path, identity: Identity) -> RunDir:
+    """A fresh run directory: `<time>-<short hash>`."""
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+    path = folder / f"{stamp}-{identity.id[:8]}"
+    number = 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stamp}-{identity.id[:8]}-{number}"
+    path.mkdir(parents=True)
+    return RunDir(path)

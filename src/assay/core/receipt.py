@@ -1,0 +1,89 @@
+"""The receipt: everything that is needed to repeat a run, and what it cost."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from assay.core.files import read_json, read_lines, sha256_file, write_json
+from assay.core.rundir import RunDir, now
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "huggingface_hub", "numpy", "scipy", "polars")
+
+
+def version() -> str:
+    """This package's version."""
+    return metadata.version("assay")
+
+
+def write_receipt(run: RunDir) -> dict[str, Any]:
+    """Gather receipt.json from the run's files; what is not there is null and shows in the guard."""
+    identity, plan, training, summary, manifest = (
+        _read(path) for path in (run.identity, run.plan, run.training, run.summary, run.manifest)
+    )
+    decisions, machine = plan.get("decisions", {}), plan.get("machine", {})
+    settings = summary.get("settings", {})
+    stages = _read(run.stages)
+    receipt = {
+        "schema": 1,
+        "created": now(),
+        "assay": {"version": version(), "commit": _commit()},
+        "command": f"assay run experiment.yaml  # with resolved.yaml's values, seed {identity.get('seed')}",
+        "seeds": {"run": identity.get("seed"), "split": manifest.get("split_seed")},
+        "data": {
+            "source": manifest.get("source", {}).get("spec"),
+            "sha256": {f["name"]: f["sha256"] for f in manifest.get("source", {}).get("files", [])},
+            **{f"{name}_sha256": _hash(run.split(name)) for name in ("train", "dev", "test")},
+        },
+        "split_sha256": _hash(run.manifest),
+        "tokenizer_sha256": settings.get("tokenizer_sha256"),
+        "template_sha256": settings.get("template_sha256"),
+        "base": {key: identity.get("base", {}).get(key) for key in ("spec", "kind", "revision", "hash", "note")},
+        "adapter": identity.get("adapter", {}) | {"sha256": training.get("weights", {}).get("sha256")},
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "hardware": {
+            "cpu": machine.get("processor"),
+            "cores": machine.get("cores"),
+            "memory": machine.get("memory"),
+            "gpu": machine.get("gpu"),
+        },
+        "dtype": decisions.get("precision", {}).get("value"),
+        "attention": decisions.get("attention"),
+        "tokens": training.get("tokens"),
+        "steps": training.get("steps"),
+        "wall_seconds": {name: entry["seconds"] for name, entry in stages.items()},
+        "peak_memory": max((e["peak_memory"] for e in read_lines(run.events) if e.get("peak_memory")), default=None),
+    }
+    write_json(run.receipt, receipt)
+    return receipt
+
+
+def _read(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return value
+
+
+def _hash(path: Path) -> str | None:
+    return sha256_file(path) if path.is_file() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed package."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,326 @@
+"""Which stages a command needs, in order, and what is already done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.config.load import Loaded, load_experiment, resolved_yaml
+from assay.config.schema import DataConfig, Experiment
+from assay.core.cache import cache_dir
+from assay.core.console import Console
+from assay.core.errors import AssayError, GuardError, InputError, Interrupted
+from assay.core.files import read_json, remove_leftovers, sha256_file, sha256_json, write_json, write_text
+from assay.core.guard import GuardBook, record
+from assay.core.identity import Identity, find_run, make_identity, new_run
+from assay.core.ledger import Ledger, is_run, resolve_run
+from assay.core.optional import require
+from assay.core.receipt import version
+from assay.core.rundir import STAGES, RunDir
+from assay.core.store import Store
+from assay.core.usage import peak_memory
+from assay.data.sources import source_fingerprint
+from assay.model.registry import BaseRef, locate
+
+if TYPE_CHECKING:
+    from assay.model.generate import Session
+
+# raised when a stage's results for the same inputs change
+VERSIONS = {"prepare": 1, "plan": 1, "train": 1, "evaluate": 1, "report": 1}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: the run, the stages done now, and whether there was nothing left to do."""
+
+    run: RunDir
+    done: list[str]
+    already_finished: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """One command's inputs, resolved."""
+
+    loaded: Loaded
+    base: BaseRef
+    identity: Identity
+    runs_dir: Path
+    cache: Path
+    console: Console
+
+    @property
+    def store(self) -> Store:
+        """What runs share."""
+        return Store(self.runs_dir)
+
+
+def run(
+    target: str,
+    *,
+    runs_dir: Path,
+    until: str = "report",
+    overrides: Sequence[str] = (),
+    new: bool = False,
+    console: Console | None = None,
+) -> Outcome:
+    """Bring an experiment, or an existing run, up to and including stage `until`.
+
+    What is done and intact is not done again; an unfinished run goes on where it was.
+
+    Args:
+        target: an experiment file, or a run (its path, short hash, or experiment name).
+        runs_dir: the folder that holds all runs.
+        overrides: ``section.key=value``, over the file's values.
+        new: make another run, even if one with this identity exists.
+
+    Raises:
+        AssayError: with what, where and the fix; see `core.errors` for the kinds.
+    """
+    console = console or Console()
+    existing = _existing(target, runs_dir)
+    if existing is not None and new:
+        raise InputError("--new makes a run from an experiment, and this is a run", where=target, fix="leave --new out")
+    loaded = load_experiment(existing.resolved if existing else target, overrides)
+    work = _resolve(loaded, runs_dir, console)
+    there = existing or (None if new else find_run(runs_dir / loaded.experiment.name, work.identity))
+    if existing is not None:
+        _same_identity(existing, work.identity, overrides)
+    if there is None:
+        there = _create(work)
+    with there.lock():
+        remove_leftovers(there.path)
+        return _bring(there, work, until)
+
+
+def _existing(target: str, runs_dir: Path) -> RunDir | None:
+    path = Path(target).expanduser()
+    if path.is_file() or (path.suffix in (".yaml", ".yml") and not is_run(path)):
+        return None
+    return resolve_run(target, runs_dir)
+
+
+def _resolve(loaded: Loaded, runs_dir: Path, console: Console) -> Work:
+    experiment, cache = loaded.experiment, cache_dir()
+    data = experiment.data
+    base = locate(experiment.base, cache)
+    identity = make_identity(
+        schema=experiment.schema_version,
+        base_hash=base.hash,
+        data=data.model_dump(mode="json"),
+        content=source_fingerprint(_sources(data), sha256=data.sha256, cache=cache),
+        adapter=_adapter(experiment),
+        train=experiment.train.model_dump(mode="json"),
+        seed=experiment.seed,
+    )
+    return Work(loaded, base, identity, runs_dir, cache, console)
+
+
+def _adapter(experiment: Experiment) -> dict[str, Any]:
+    """What the adapter section means: of a full fine-tune, its kind alone."""
+    values = experiment.adapter.model_dump(mode="json")
+    return {"kind": "full"} if values["kind"] == "full" else values
+
+
+def _same_identity(run: RunDir, identity: Identity, overrides: Sequence[str]) -> None:
+    if read_json(run.identity).get("id") != identity.id:
+        raise InputError(
+            "with these values it would be another run" if overrides else "its base or its data changed since it was made",
+            where=str(run.path),
+            fix="give the experiment file instead of the run: `assay run EXPERIMENT`",
+        )
+
+
+def _create(work: Work) -> RunDir:
+    run = new_run(work.runs_dir / work.loaded.experiment.name, work.identity)
+    base = {"spec": work.base.spec, "kind": work.base.kind, "revision": work.base.revision, "note": work.base.note}
+    write_text(run.experiment, work.loaded.text)
+    write_text(run.resolved, resolved_yaml(work.loaded))
+    write_json(run.identity, work.identity.as_json(base=base))
+    run.event("created", experiment=str(work.loaded.path), assay=version())
+    return run
+
+
+def _bring(run: RunDir, work: Work, until: str) -> Outcome:
+    ledger = Ledger(work.runs_dir)
+    done: list[str] = []
+    try:
+        for stage in STAGES[: STAGES.index(until) + 1]:
+            if _needed(run, work, stage):
+                _refuse_changed_inputs(run, stage)
+                _perform(run, work, stage)
+                done.append(stage)
+                ledger.upsert(run)
+    except AssayError as error:
+        run.event("stopped", kind=type(error).__name__, why=error.what)
+        if isinstance(error, GuardError):
+            _report_without_verdict(run)
+        ledger.upsert(run)
+        raise
+    except KeyboardInterrupt:
+        run.event("interrupted")
+        ledger.upsert(run)
+        raise Interrupted("interrupted; what is done is kept", fix="the same command goes on from here") from None
+    return Outcome(run, done, not done)
+
+
+def _key(run: RunDir, work: Work, stage: str) -> str:
+    """Stage version, its slice of the configuration, and the hashes of what it reads, as they are now."""
+    e = work.loaded.experiment
+    before = STAGES[: STAGES.index(stage)]
+    inputs = {name: _current_outputs(run, name) for name in before if name != "plan"}
+    part: dict[str, Any] = {
+        "prepare": [work.identity.data, work.identity.content],
+        "plan": [work.identity.id],
+        "train": [work.identity.id],
+        "evaluate": [work.identity.id, e.evaluate.model_dump(mode="json")],
+        "report": [version()],
+    }
+    return sha256_json([stage, VERSIONS[stage], part[stage], inputs])
+
+
+def _current_outputs(run: RunDir, stage: str) -> dict[str, str | None]:
+    names = (run.finished(stage) or {"outputs": {}})["outputs"]
+    return {name: sha256_file(run.path / name) if (run.path / name).is_file() else None for name in names}
+
+
+def _needed(run: RunDir, work: Work, stage: str) -> bool:
+    finished = run.finished(stage)
+    if finished is None:
+        return True
+    if finished["key"] != _key(run, work, stage):
+        # what was prepared or trained is never silently made again; its changed inputs are refused or judged later
+        return stage in ("evaluate", "report")
+    return stage == "report" and bool(run.changed_outputs("report"))
+
+
+def _refuse_changed_inputs(run: RunDir, stage: str) -> None:
+    """A finished stage's output that no longer has its recorded hash stops what would use it.
+
+    The evaluation finds out itself what is wrong with test texts and weights, and says it better.
+    """
+    judged_later = {"data/test.parquet"} if stage in ("evaluate", "report") else set()
+    changed = [name for name in run.changed_outputs("prepare") if name not in judged_later]
+    if changed and stage != "prepare":
+        why = f"{', '.join(changed)} changed after it was prepared"
+        run.guards.check(record("right-split", "fail", why, measured={"changed": changed}, threshold={"changed": 0}))
+    if stage == "evaluate":
+        changed = [n for n in run.changed_outputs("train") if not n.startswith(("adapter/", "model/"))]
+        if changed:
+            why = f"{', '.join(changed)} changed after training wrote it"
+            run.guards.check(record("adapter-integrity", "fail", why, measured={"changed": changed}))
+
+
+def _perform(run: RunDir, work: Work, stage: str) -> None:
+    started = time.perf_counter()
+    run.event("stage started", stage=stage)
+    later = STAGES[STAGES.index(stage) :]
+    run.guards.drop_stages(*(s for s in later if s != "prepare" or stage == "prepare"))
+    outputs = _STAGES[stage](run, work)
+    seconds = time.perf_counter() - started
+    run.finish(stage, key=_key(run, work, stage), outputs=outputs, seconds=seconds)
+    run.event("stage finished", stage=stage, seconds=round(seconds, 3), peak_memory=peak_memory())
+
+
+def _prepare(run: RunDir, work: Work) -> list[Path]:
+    """Take prepared data from the store, or prepare it and put it there, with the guards' records beside it."""
+    from assay.stages.prepare import prepare
+
+    key, store = _key(run, work, "prepare"), work.store
+    if store.has("prepare", key) and store.damaged("prepare", key):
+        work.console.note("the stored prepared data was changed since: preparing it anew")
+        store.drop("prepare", key)
+    if store.has("prepare", key):
+        store.give("prepare", key, run.data)
+        run.guards.add(*GuardBook(run.data / "guards.json").records())
+        work.console.note("prepared data: from an earlier run with the same data")
+        return _files(run.data)
+    data = work.loaded.experiment.data
+    prepare(
+        sources=_sources(data), text_field=data.fields.text, sha256=data.sha256, max_rows=data.max_rows,
+        group=data.group, dev=data.split.dev, test=data.split.test, seed=data.split.seed,
+        out=run, cache=work.cache, console=work.console,
+    )  # fmt: skip
+    GuardBook(run.data / "guards.json").add(*(r for r in run.guards.records() if r.stage == "prepare"))
+    store.keep("prepare", key, run.data)
+    return _files(run.data)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _sources(data: DataConfig) -> list[str]:
+    return [data.source] if isinstance(data.source, str) else list(data.source)
+
+
+def _plan(run: RunDir, work: Work) -> list[Path]:
+    from assay.stages.plan import plan
+
+    plan(run, work.loaded.experiment, work.base, work.console)
+    return [run.plan]
+
+
+def _train(run: RunDir, work: Work) -> list[Path]:
+    _with_torch()
+    from assay.stages.train.stage import train
+
+    return train(run, work.loaded.experiment, work.base, work.cache, work.console)
+
+
+def _evaluate(run: RunDir, work: Work) -> list[Path]:
+    _with_torch()
+    from assay.stages.evaluate.stage import evaluate
+
+    looks = work.runs_dir / "test-looks.jsonl"
+    return evaluate(run, work.loaded.experiment, work.base, work.cache, work.store, looks, work.console)
+
+
+def _with_torch() -> None:
+    for package in ("torch", "transformers", "peft"):
+        require(package, extra="train")
+
+
+def _report(run: RunDir, work: Work) -> list[Path]:
+    from assay.stages.compare.audit import audit
+    from assay.stages.compare.report import write_report
+
+    audit(run)
+    return [write_report(run), run.receipt]
+
+
+def _report_without_verdict(run: RunDir) -> None:
+    """After a failed validity guard the numbers are still shown, under its name and without a verdict."""
+    from assay.stages.compare.report import write_report
+
+    write_report(run)
+
+
+_STAGES: dict[str, Callable[[RunDir, Work], list[Path]]] = {
+    "prepare": _prepare,
+    "plan": _plan,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+}
+
+
+def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Console | None = None) -> Session:
+    """A run's model in memory, to be tried by hand.
+
+    Raises:
+        InputError: the run has not been trained.
+    """
+    console = console or Console()
+    run = resolve_run(target, runs_dir)
+    if run.finished("train") is None:
+        raise InputError("has not been trained yet", where=str(run.path), fix=f"assay run {target}")
+    _with_torch()
+    from assay.model.generate import open_session
+
+    loaded = load_experiment(run.resolved)
+    base = locate(loaded.experiment.base, cache_dir())
+    return open_session(run, base, cache_dir(), kind=loaded.experiment.adapter.kind, which=which, console=console)

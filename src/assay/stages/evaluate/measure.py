@@ -1,0 +1,93 @@
+"""What one model is measured on: held-out excerpts, probe texts in several batchings, generations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from assay.core.console import Console
+from assay.model.generate import Generation, generate
+from assay.model.score import Nats, Scorer
+from assay.text.tokenizer import TextTokenizer
+
+ROW_TOKENS = 1024  # of a packed row when scoring
+PROBE_TEXTS, PROBE_BYTES = 16, 300
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The probe texts' nats per token, scored in packed rows, one at a time, and in reversed order."""
+
+    packed: list[Nats]
+    single: list[Nats]
+    reverse: list[Nats]
+
+    def noise_nats(self) -> float:
+        """Median absolute change of a token's log-probability between the batchings."""
+        return median_change(self.packed, self.single)
+
+    def noise_bpb(self, texts: Sequence[str]) -> float:
+        """How far the mean score moves between two measurements, in bits per byte."""
+        return abs(mean_bpb(self.packed, texts) - mean_bpb(self.single, texts))
+
+
+def scorer(
+    model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, stride: int, row_tokens: int = ROW_TOKENS
+) -> Scorer:
+    """A scorer with the evaluation's window and stride."""
+    return Scorer(model, tokenizer, window=window, stride=stride, row_tokens=row_tokens)
+
+
+def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, texts: Sequence[str]) -> Probes:
+    """Score the probe texts three times."""
+    together, alone = (scorer(model, tokenizer, window, window, row) for row in (ROW_TOKENS, 1))
+    return Probes(together.score(texts), alone.score(texts), together.score(texts, reverse=True))
+
+
+def score_with_progress(judge: Scorer, texts: Sequence[str], label: str, console: Console) -> list[Nats]:
+    """Score texts under a progress bar that counts tokens."""
+    total = sum(len(ids) for ids in judge.tokenizer.encode_batch(list(texts)))
+    with console.progress(label, total, "tokens") as bar:
+        return judge.score(texts, tick=bar.update)
+
+
+def generate_all(
+    model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, prompts: Sequence[str], *, seed: int, **decoding: Any
+) -> list[Generation]:
+    """One continuation per prompt; prompt i has seed `seed` + i, for base and tuned alike."""
+    return [generate(model, tokenizer, p, seed=seed + i, **decoding) for i, p in enumerate(prompts)]
+
+
+def covered_bytes(tokenizer: TextTokenizer, text: str) -> int:
+    """UTF-8 bytes of the characters that the text's tokens stand for."""
+    covered = np.zeros(len(text), dtype=bool)
+    for start, end in tokenizer.backend.encode(text, add_special_tokens=False).offsets:
+        covered[start:end] = True
+    if covered.all():
+        return len(text.encode())
+    return sum(len(char.encode()) for char, seen in zip(text, covered, strict=True) if seen)
+
+
+def median_change(one: Sequence[Nats], other: Sequence[Nats]) -> float:
+    """Median over all tokens of |a - b|, in nats."""
+    changes = np.abs(np.concatenate(one) - np.concatenate(other))
+    return float(np.median(changes)) if len(changes) else 0.0
+
+
+def mean_bpb(nats: Sequence[Nats], texts: Sequence[str]) -> float:
+    """Mean over texts of their bits per byte."""
+    values = [n.sum() / math.log(2) / len(t.encode()) for n, t in zip(nats, texts, strict=True)]
+    return float(np.mean(values)) if values else 0.0
+
+
+def perplexity(nats: Sequence[Nats]) -> float | None:
+    """exp of the mean nats per token; None where nothing was scored or it overflows."""
+    tokens = sum(len(n) for n in nats)
+    mean = sum(float(n.sum()) for n in nats) / tokens if tokens else math.inf
+    return math.exp(mean) if mean < 700 else None
