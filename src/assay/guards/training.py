@@ -1,0 +1,157 @@
+"""Guards on the training itself and on the weights it leaves: pure measurements on plain numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from assay.core.guard import GuardRecord, Status, limits, record, worst
+from assay.guards.wording import bounds, count, named, sentence
+
+
+def supervision(
+    rows: int, supervised: int, doubled_prefix: Sequence[str] = (), *, unsupervised: Sequence[str] = ()
+) -> GuardRecord:
+    """Does every training row teach something, with its beginning-of-text token there at most once?
+
+    Args:
+        rows: number of training rows after truncation.
+        supervised: how many of them have at least one token that counts in the loss.
+        doubled_prefix: names of rows that begin with the beginning-of-text token twice.
+        unsupervised: names of rows without a supervised token, for the message.
+    """
+    bound = limits("supervision.supervised_share")
+    share = supervised / rows if rows else None
+    measured = {"rows": rows, "supervised": supervised, "share": share, "doubled_prefix": len(doubled_prefix)}
+    threshold = {**bounds(bound), "doubled_prefix": 0}
+    if share is None:
+        return record("supervision", "fail", "there is no training row", measured=measured, threshold=threshold)
+    named_rows = f" (without: {named(unsupervised)})" if unsupervised else ""
+    found = [f"{supervised} of {count(rows, 'row')} have a token that counts in the loss{named_rows}"]
+    status = bound.status(share)
+    if doubled_prefix:
+        status = "fail"
+        found.append(
+            f"{count(len(doubled_prefix), 'row')} with the beginning-of-text token twice ({named(doubled_prefix)})"
+        )
+    return record("supervision", status, sentence(found), measured=measured, threshold=threshold)
+
+
+def weights_moved(relative: Mapping[str, float] | None) -> GuardRecord:
+    """Did each trainable module change during the first optimizer steps?
+
+    Args:
+        relative: module name → ‖change‖ ÷ ‖before‖ over all of the module's trainable tensors
+            together (so that a LoRA B that starts at 0 divides nothing by 0), in fp32 master weights.
+    """
+    bound = limits("weights-moved.relative")
+    if not relative:
+        return record("weights-moved", "skip", "no module's change was measured", threshold=bounds(bound))
+    still = [name for name, change in relative.items() if abs(change) < bound.passes]
+    broken = [name for name, change in relative.items() if not math.isfinite(change)]
+    finite = [change for change in relative.values() if math.isfinite(change)]
+    measured = {
+        "modules": len(relative), "unmoved": len(still), "not_finite": len(broken),
+        "least": min(finite, default=None), "most": max(finite, default=None),
+    }  # fmt: skip
+    status: Status = "pass"
+    if broken:
+        status, why = "fail", f"the change is not a finite number in {named(broken)}"
+    elif len(still) == len(relative):
+        status, why = "fail", f"none of {count(len(relative), 'trainable module')} changed"
+    elif still:
+        status, why = "warn", f"{len(still)} of {len(relative)} trainable modules did not change: {named(still)}"
+    else:
+        why = (
+            f"all {count(len(relative), 'trainable module')} changed, "
+            f"by {100 * min(finite):.2g} % to {100 * max(finite):.2g} % of their size"
+        )
+    return record("weights-moved", status, why, measured=measured, threshold=bounds(bound))
+
+
+def finite_training(
+    steps: int, skipped: int, stepped_on_nonfinite: int, *, nonfinite_weights: Sequence[str] = ()
+) -> GuardRecord:
+    """Was every loss and gradient a finite number, and none stepped on that was not?
+
+    Args:
+        steps: optimizer steps tried, the skipped ones among them.
+        skipped: steps left out because a loss or gradient was NaN or infinite.
+        stepped_on_nonfinite: steps taken in spite of one.
+        nonfinite_weights: names of tensors that hold a NaN or infinite value at the end.
+    """
+    bound = limits("finite-training.skipped_share")
+    measured = {
+        "steps": steps, "skipped": skipped, "share": skipped / steps if steps else None,
+        "stepped_on_nonfinite": int(stepped_on_nonfinite), "nonfinite_weights": len(nonfinite_weights),
+    }  # fmt: skip
+    threshold = {**bounds(bound), "stepped_on_nonfinite": 0, "nonfinite_weights": 0}
+    found = []
+    if stepped_on_nonfinite:
+        found.append(f"{count(int(stepped_on_nonfinite), 'step')} taken on a loss or gradient that was not finite")
+    if nonfinite_weights:
+        found.append(f"{count(len(nonfinite_weights), 'tensor')} not finite: {named(nonfinite_weights)}")
+    status: Status
+    if found:
+        status = "fail"
+    elif not steps:
+        status, found = "skip", ["no optimizer step was taken"]
+    else:
+        status = bound.status(skipped / steps)
+        found = [
+            f"{skipped} of {count(steps, 'step')} skipped because a loss or gradient was not finite"
+            if skipped
+            else f"every loss and gradient was finite over {count(steps, 'step')}"
+        ]
+    return record("finite-training", status, sentence(found), measured=measured, threshold=threshold)
+
+
+def adapter_integrity(
+    expected: Collection[str],
+    found: Collection[str],
+    *,
+    zero_b: Sequence[str] = (),
+    nonfinite: Sequence[str] = (),
+    hash_ok: bool | None,
+    stage: str | None = None,
+) -> GuardRecord:
+    """Are the saved weights the trained ones?
+
+    Args:
+        expected: names of the tensors that were trained.
+        found: names of the tensors in the file.
+        zero_b: LoRA B tensors that are all 0 although they start there (names hold ``lora_B``).
+        nonfinite: tensors that hold a NaN or infinite value.
+        hash_ok: whether the file has the hash recorded after training; None where none was recorded.
+        stage: the stage that looked, where it is not the registry's.
+    """
+    bound = limits("adapter-integrity.zero_b_share")
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    b_total = sum("lora_B" in name for name in expected)
+    share = len(zero_b) / b_total if b_total else (1.0 if zero_b else 0.0)
+    measured = {
+        "expected": len(expected), "found": len(found), "missing": len(missing), "unexpected": len(extra),
+        "lora_b": b_total, "zero_b": len(zero_b), "nonfinite": len(nonfinite), "hash_ok": hash_ok,
+    }  # fmt: skip
+    threshold = {"zero_b_share": bounds(bound), "missing": 0, "unexpected": 0, "nonfinite": 0, "hash_ok": True}
+    wrong = [
+        f"{count(len(names), 'tensor')} {what}: {named(names)}"
+        for names, what in ((missing, "missing"), (extra, "unexpected"), (nonfinite, "not finite"))
+        if names
+    ]
+    if not expected:
+        wrong.append("no trained tensor is expected")
+    if hash_ok is False:
+        wrong.append("the file's hash is not the one recorded after training")
+    if zero_b:
+        wrong.append(f"{len(zero_b)} of {b_total} LoRA B tensors are all 0: {named(zero_b)}")
+    status: Status = bound.status(share)
+    if missing or extra or nonfinite or hash_ok is False or not expected:
+        status = worst([status, "fail"])
+    if hash_ok is None:
+        wrong.append("no hash was recorded after training, so whether these are the trained weights cannot be told")
+        status = "skip" if status == "pass" else status
+    why = (
+        sentence(wrong) or f"all {count(len(expected), 'tensor')} there, finite, with the hash recorded after training"
+    )
+    return record("adapter-integrity", status, why, measured=measured, threshold=threshold, stage=stage)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from assay.core.guard import GuardRecord
+from assay.guards.training import adapter_integrity, finite_training, supervision, weights_moved
+
+
+def sound(record: GuardRecord) -> GuardRecord:
+    """Every record can be written, says why, and offers a fix where something is wrong."""
+    json.dumps(record.as_json(), allow_nan=False)
+    assert record.why
+    assert (record.fix is not None) == (record.status in ("warn", "fail"))
+    return record
+
+
+@pytest.mark.parametrize(
+    ("rows", "supervised", "status"),
+    [(100, 100, "pass"), (100, 99, "pass"), (100, 98, "warn"), (100, 95, "warn"), (100, 94, "fail"), (0, 0, "fail")],
+)
+def test_supervision(rows: int, supervised: int, status: str) -> None:
+    found = sound(supervision(rows, supervised, unsupervised=["row 7"]))
+    assert found.status == status
+    assert (found.cls, found.stage) == ("V", "train")
+    if rows:
+        assert found.measured["share"] == supervised / rows
+        assert f"{supervised} of {rows} rows" in found.why
+        assert "row 7" in found.why
+
+
+def test_supervision_doubled_prefix_fails_and_names_rows() -> None:
+    found = sound(supervision(10, 10, ["r1", "r2", "r3", "r4", "r5"]))
+    assert found.status == "fail"
+    assert "r1, r2, r3 and 2 more" in found.why
+
+
+@pytest.mark.parametrize(
+    ("relative", "status", "word"),
+    [
+        ({"q": 1e-4, "v": 2e-3}, "pass", "all 2 trainable modules changed"),
+        ({"q": 0.0, "v": 2e-3}, "warn", "did not change: q"),
+        ({"q": 0.0, "v": 1e-12}, "fail", "none of 2"),
+        ({"q": math.nan, "v": 2e-3}, "fail", "q"),
+        ({"q": math.inf}, "fail", "q"),
+        ({}, "skip", "no module"),
+        (None, "skip", "no module"),
+    ],
+)
+def test_weights_moved(relative: dict[str, float] | None, status: str, word: str) -> None:
+    found = sound(weights_moved(relative))
+    assert found.status == status
+    assert word in found.why
+
+
+@pytest.mark.parametrize(
+    ("steps", "skipped", "stepped", "weights", "status"),
+    [
+        (30, 0, 0, [], "pass"),
+        (100, 5, 0, [], "warn"),
+        (100, 6, 0, [], "fail"),
+        (30, 0, 1, [], "fail"),
+        (30, 0, 0, ["layer.0"], "fail"),
+        (0, 0, 0, [], "skip"),
+        (0, 0, 0, ["layer.0"], "fail"),
+    ],
+)
+def test_finite_training(steps: int, skipped: int, stepped: int, weights: list[str], status: str) -> None:
+    found = sound(finite_training(steps, skipped, stepped, nonfinite_weights=weights))
+    assert found.status == status
+    assert all(name in found.why for name in weights)
+
+
+NAMES = [f"layers.{i}.lora_{ab}.weight" for i in range(10) for ab in "AB"]
+ZERO = [name for name in NAMES if "lora_B" in name]
+
+
+def test_adapter_integrity_of_a_healthy_adapter_and_of_full_weights() -> None:
+    assert sound(adapter_integrity(NAMES, reversed_names(), hash_ok=True)).status == "pass"
+    assert sound(adapter_integrity(["w"], ["w"], hash_ok=True)).status == "pass"
+    assert adapter_integrity(NAMES, NAMES, hash_ok=True, stage="train").stage == "train"
+
+
+def reversed_names() -> list[str]:
+    return NAMES[::-1]
+
+
+def test_adapter_integrity_zero_b() -> None:
+    assert sound(adapter_integrity(NAMES, NAMES, zero_b=ZERO[:1], hash_ok=True)).status == "warn"
+    assert sound(adapter_integrity(NAMES, NAMES, zero_b=ZERO[:2], hash_ok=True)).status == "fail"
+    found = sound(adapter_integrity(NAMES, NAMES, zero_b=ZERO, hash_ok=False))
+    assert found.status == "fail"
+    assert "10 of 10 LoRA B" in found.why
+    assert "hash" in found.why
+
+
+def test_adapter_integrity_faults() -> None:
+    missing = sound(adapter_integrity(NAMES, NAMES[1:], hash_ok=True))
+    extra = sound(adapter_integrity(NAMES, [*NAMES, "other"], hash_ok=True))
+    broken = sound(adapter_integrity(NAMES, NAMES, nonfinite=NAMES[:1], hash_ok=True))
+    changed = sound(adapter_integrity(NAMES, NAMES, hash_ok=False))
+    nothing = sound(adapter_integrity([], [], hash_ok=True))
+    assert [r.status for r in (missing, extra, broken, changed, nothing)] == ["fail"] * 5
+    assert f"missing: {NAMES[0]}" in missing.why
+    assert "unexpected: other" in extra.why
+    assert f"not finite: {NAMES[0]}" in broken.why
+
+
+def test_adapter_integrity_without_a_hash_is_no_pass() -> None:
+    assert sound(adapter_integrity(NAMES, NAMES, hash_ok=None)).status == "skip"
+    assert sound(adapter_integrity(NAMES, NAMES[1:], hash_ok=None)).status == "fail"
