@@ -1,0 +1,204 @@
+"""The verdict in words: what stands first on the page and last in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from assay.stages.compare.evidence import Evidence, Json
+from assay.stages.compare.plots import bars, interval_plot
+from assay.stages.compare.words import NBSP, chance, count, decimals_for, defined, fixed, interval, percent, short
+
+PAGE_BYTES = 2000  # the everyday picture: one printed page of about this many letters
+# Outcome → the word on the badge, its style, its sign (never colour alone).
+OUTCOMES = {
+    "better": ("Better", "good", "✓"),
+    "better-but-small": ("Better, but small", "good", "✓"),
+    "not-shown": ("Not shown", "plain", "≈"),
+    "worse": ("Worse", "bad", "▼"),
+    "cannot-conclude": ("Cannot conclude", "warn", "?"),
+}
+
+
+def sentence(evidence: Evidence) -> str:
+    """The verdict's one sentence, or why there is none."""
+    failed = evidence.failed_validity
+    if failed:
+        names = " and ".join(dict.fromkeys(r.guard for r in failed))
+        return f"No verdict: the validity {'guards' if ' and ' in names else 'guard'} {names} failed."
+    if evidence.verdict is None:
+        return "No verdict: the held-out texts have not been scored."
+    said = str(evidence.verdict.get("sentence") or "the verdict's sentence was not recorded")
+    return f"{said[0].upper()}{said[1:].removesuffix('.')}."
+
+
+def unmeasured(evidence: Evidence) -> str | None:
+    """Why there is no verdict although no validity guard failed; None where there is one."""
+    if evidence.failed_validity or evidence.verdict is not None:
+        return None
+    why = evidence.why_missing("evaluate")
+    return f"{why[0].upper()}{why[1:]}. The same command again continues the run where it stopped."
+
+
+def badge(evidence: Evidence) -> tuple[str, str, str]:
+    """The status: its word, its style, its sign."""
+    if evidence.failed_validity:
+        return ("No verdict", "bad", "✕")
+    if evidence.verdict is None:
+        return ("Not measured", "plain", "–")
+    outcome = str(evidence.verdict.get("outcome"))
+    return OUTCOMES.get(outcome, (outcome, "plain", "–"))
+
+
+def difference(evidence: Evidence) -> Json:
+    """The mean difference with its interval, or an empty record."""
+    found: Json = (evidence.summary or {}).get("difference") or {}
+    return found
+
+
+def digits_of(evidence: Evidence) -> int:
+    """Decimals for all differences on the page: two significant figures of the interval's half-width."""
+    return decimals_for(difference(evidence).get("half_width"))
+
+
+def smallest_effect(evidence: Evidence) -> float:
+    """The smallest difference that matters to the user, in bits per byte (0 where none is recorded)."""
+    verdict = (evidence.summary or {}).get("verdict") or {}
+    return defined(verdict.get("smallest_effect")) or 0.0
+
+
+def level(evidence: Evidence) -> str:
+    """The interval's level as words: ``95 %``."""
+    return percent(difference(evidence).get("level"), 0)
+
+
+def base_mean(evidence: Evidence) -> float | None:
+    """Mean over groups, equal weights, of the base's bits per byte: what the headline's share refers to."""
+    return defined(difference(evidence).get("base_mean"))
+
+
+def everyday(evidence: Evidence) -> Json | None:
+    """The everyday picture: the bits that one page of unseen text costs each model, and the share saved."""
+    mean, base = defined(difference(evidence).get("mean")), base_mean(evidence)
+    if mean is None or not base:
+        return None
+    low, high = defined(difference(evidence).get("low")), defined(difference(evidence).get("high"))
+    half = None if low is None or high is None else (high - low) / 2 / base * 100
+    digits = 1 if half is None else min(3, max(1, decimals_for(half, at_least=1) - 1))
+    ends = ""
+    if low is not None and high is not None:
+        near, far = sorted((low / base, high / base), key=abs)
+        words = f"{percent(abs(near), digits)} to {_saving(far, digits)}"
+        if low < 0 < high:
+            words = f"{_saving(low / base, digits)} to {_saving(high / base, digits)}"
+        ends = f"{level(evidence)} interval: {words}"
+    page = [
+        ("base", base * PAGE_BYTES, f"{count(base * PAGE_BYTES)}{NBSP}bits", "base"),
+        ("tuned", (base - mean) * PAGE_BYTES, f"{count((base - mean) * PAGE_BYTES)}{NBSP}bits", "tuned"),
+    ]
+    return {"share": _saving(mean / base, digits), "ends": ends, "bars": bars(page), "page_bytes": count(PAGE_BYTES)}
+
+
+def _saving(share: float, digits: int) -> str:
+    return f"{percent(abs(share), digits)} {'fewer' if share >= 0 else 'more'}"
+
+
+def how_sure(evidence: Evidence) -> list[str]:
+    """Sentences about the certainty of the mean difference; only what was measured."""
+    found = difference(evidence)
+    reason = str(found.get("reason") or "no reason was recorded")
+    if defined(found.get("mean")) is None:
+        return [f"There is no mean difference: {reason}."]
+    digits, said = digits_of(evidence), []
+    n = count(found.get("n_groups"))
+    if defined(found.get("half_width")) is None:
+        said.append(f"There is no interval from {n} held-out groups: {reason}.")
+    else:
+        how = {"t": "Student’s t over groups", "cluster-bootstrap": "a bootstrap over groups"}
+        method = how.get(str(found.get("method")), str(found.get("method")))
+        said.append(
+            f"{level(evidence)} interval: {interval(found.get('low'), found.get('high'), digits)} bits per byte, "
+            f"from {n} independent held-out groups ({method}). "
+            f"About {level(evidence)} of intervals made this way hold the true mean."
+        )
+    p = defined(found.get("p"))
+    if p is not None:
+        said.append(
+            f"p = {short(p, 2)}: had fine-tuning changed nothing, "
+            f"chance alone would give a difference this large {chance(p)} times (sign-flip test)."
+        )
+    if defined(found.get("mde")) is not None:
+        enough = found.get("groups_for_half")
+        more = "" if defined(enough) is None else f" Half of that would take about {count(enough)} groups."
+        said.append(
+            "These groups would reliably (4 times in 5) show a difference of "
+            f"{fixed(found['mde'], digits)} or more.{more}"
+        )
+    return said
+
+
+def scope(evidence: Evidence) -> str:
+    """What the verdict is about: this checkpoint, or the recipe."""
+    verdict = (evidence.summary or {}).get("verdict") or {}
+    seeds = defined(verdict.get("seeds"))
+    if verdict.get("scope") == "recipe":
+        return f"The recipe: {count(seeds)} training seeds stand behind it."
+    behind = "one training run stands" if seeds in (None, 1.0) else f"{count(seeds)} training seeds stand"
+    return f"This checkpoint only: {behind} behind it, and the same recipe with another seed may do better or worse."
+
+
+def guard_line(evidence: Evidence, *, names: bool = True) -> str:
+    """``Guards: 15 passed, 1 warned (power), 0 failed, 1 skipped``; guards without a record are counted too."""
+    said: list[str] = []
+    for status, word in (("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("skip", "skipped")):
+        found = evidence.with_status(status)
+        listed = f" ({', '.join(found)})" if names and found and status != "pass" else ""
+        said.append(f"{len(found)} {word}{listed}")
+    if evidence.unrecorded:
+        said.append(f"{len(evidence.unrecorded)} not run")
+    return ", ".join(said)
+
+
+def checks(evidence: Evidence) -> str:
+    """The guards in one sentence for the first screen."""
+    passed = len(evidence.with_status("pass"))
+    if passed == len(evidence.by_guard()) and not evidence.unrecorded:
+        return f"All {passed} guards passed."
+    return f"{'' if evidence.with_status('fail') else 'No guard failed: '}{guard_line(evidence)}."
+
+
+def context(evidence: Evidence) -> Json:
+    """What the first screen shows."""
+    found, digits = difference(evidence), digits_of(evidence)
+    mean = defined(found.get("mean"))
+    word, css, sign = badge(evidence)
+    plot: Markup | None = None
+    if mean is not None:
+        plot = interval_plot(
+            mean, defined(found.get("low")), defined(found.get("high")), smallest_effect(evidence), digits
+        )
+    verdict: dict[str, Any] = evidence.verdict or {}
+    return {
+        "word": word,
+        "css": css,
+        "sign": sign,
+        "sentence": sentence(evidence).partition("; "),
+        "plain": verdict.get("plain"),
+        "failed": evidence.failed_validity,
+        "plot": plot,
+        "level": level(evidence),
+        "picture": everyday(evidence),
+        "sure": how_sure(evidence),
+        "scope": scope(evidence),
+        "guards": checks(evidence),
+        "unmeasured": unmeasured(evidence),
+        "given": evidence.verdict is not None,
+        "measured": evidence.summary is not None,
+        "public": bool((evidence.summary or {}).get("public_source") or _public(evidence)),
+    }
+
+
+def _public(evidence: Evidence) -> bool:
+    source = (evidence.manifest or {}).get("source")
+    return bool(isinstance(source, dict) and source.get("public"))

@@ -1,0 +1,138 @@
+"""Where the numbers come from: the data, the plan and the machine, the receipt; as plain values for the template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assay.core.console import duration
+from assay.core.rundir import STAGES
+from assay.stages.compare.evidence import Evidence, Json
+from assay.stages.compare.plots import bars, histogram
+from assay.stages.compare.words import UNKNOWN, count, data_size, defined, name, percent, value_text
+
+SPLITS = (("train", "Training"), ("dev", "Development"), ("test", "Held-out test"))
+
+
+def data(evidence: Evidence) -> Json:
+    """Groups, rows and bytes of each split, with what was dropped and why."""
+    manifest, profile = evidence.manifest, evidence.profile or {}
+    if manifest is None:
+        return {"missing": evidence.why_missing("prepare")}
+    profiled = profile.get("splits") or {}
+    rows, charts = [], []
+    for key, label in SPLITS:
+        items = (manifest.get("splits") or {}).get(key) or []
+        part = profiled.get(key) or {}
+        rows.append(
+            {
+                "label": label,
+                "groups": count(len({i.get("group") for i in items})),
+                "rows": count(len(items)),
+                "bytes": count(sum(i.get("bytes", 0) for i in items)),
+                "words": count(part.get("words")),
+                "longest": data_size((part.get("longest") or {}).get("bytes")),
+                "duplicates": count(part.get("exact_duplicates")),
+                "non_ascii": percent(part.get("non_ascii_share"), 2),
+            }
+        )
+        bins = part.get("histogram") or {}
+        if bins.get("edges") and bins.get("counts"):
+            charts.append(histogram(bins["edges"], bins["counts"], title=label, note=f"{count(len(items))} texts"))
+    source, leaks = manifest.get("source") or {}, manifest.get("leaks") or {}
+    rule = manifest.get("group_rule") or {}
+    return {
+        "missing": None,
+        "rows": rows,
+        "charts": charts,
+        "source": source.get("spec"),
+        "files": [(f.get("name"), data_size(f.get("bytes")), f.get("sha256")) for f in source.get("files") or []],
+        "dropped": [(name(reason), count(n)) for reason, n in (manifest.get("dropped") or {}).items()],
+        "rows_in": count(manifest.get("rows_in")),
+        "seed": manifest.get("split_seed"),
+        "rule": value_text(rule.get("rule")) if "rule" in rule else UNKNOWN,
+        "rule_why": rule.get("reason"),
+        "leaks": f"{count(leaks.get('count'))} of the held-out texts ({percent(leaks.get('share'), 2)})"
+        if leaks
+        else None,
+        "leaks_dropped": count(len(leaks.get("dropped_ids") or [])),
+        "test_groups": sorted({str(i.get("group")) for i in (manifest.get("splits") or {}).get("test") or []}),
+    }
+
+
+def plan(evidence: Evidence) -> Json:
+    """Memory predicted and measured, time, and the decisions with their reasons."""
+    found = evidence.plan
+    if found is None:
+        return {"missing": evidence.why_missing("plan")}
+    memory = found.get("memory") or {}
+    predicted = memory.get("predicted") or {}
+    terms = [(name(k), float(v), data_size(v), "base") for k, v in predicted.items() if k != "total" and defined(v)]
+    if (runtime := defined(memory.get("runtime"))) is not None:
+        terms.append(("Python and libraries", runtime, data_size(runtime), "base"))
+    ends = [
+        (label, value, data_size(value), css)
+        for label, css, raw in (
+            ("predicted", "total", planned_memory(evidence)),
+            ("measured peak", "tuned", memory.get("measured_peak")),
+        )
+        if (value := defined(raw)) is not None
+    ]
+    decisions = [
+        {"what": name(key), "value": value_text(d.get("value")), "why": d.get("why"), "measured": d.get("measured")}
+        if isinstance(d, dict)
+        else {"what": name(key), "value": value_text(d), "why": None, "measured": None}
+        for key, d in (found.get("decisions") or {}).items()
+    ]
+    for d in decisions:
+        d["measured"] = None if d["measured"] is None else value_text(d["measured"])
+    size = {k: found[k] for k in ("steps", "epochs", "batch_tokens", "tokens_per_epoch") if k in found}
+    return {
+        "missing": None,
+        "memory": bars([*terms, *ends]) if terms or ends else None,
+        "decisions": decisions,
+        "unmeasured": defined(memory.get("measured_peak")) is None,
+        "time": pairs(found.get("time")),
+        "model": pairs(found.get("model")),
+        "machine": pairs(found.get("machine")),
+        "work": pairs(size),
+        "stages": [(s, duration(evidence.stages[s].get("seconds", 0))) for s in STAGES if s in evidence.stages],
+    }
+
+
+def planned_memory(evidence: Evidence) -> float | None:
+    """The predicted peak in bytes: all terms of the training, and what the process takes before it."""
+    memory = (evidence.plan or {}).get("memory") or {}
+    total = defined((memory.get("predicted") or {}).get("total"))
+    return None if total is None else total + (defined(memory.get("runtime")) or 0.0)
+
+
+def pairs(value: Any) -> list[tuple[str, str]]:
+    """A JSON object as (words, value) pairs; seconds and bytes get their units."""
+    if not isinstance(value, dict):
+        return []
+    said = []
+    for key, item in value.items():
+        if key.endswith("seconds") and defined(item) is not None:
+            said.append((name(key.removesuffix("seconds").strip("_") or "time"), duration(item)))
+        elif (key.endswith("bytes") or key.startswith("memory")) and defined(item) is not None:
+            said.append((name(key), data_size(item)))
+        else:
+            said.append((name(key), value_text(item)))
+    return said
+
+
+def receipt(evidence: Evidence) -> Json:
+    """The receipt as dotted keys, whole."""
+    if evidence.receipt is None:
+        return {"missing": evidence.why_missing("report"), "resolved": evidence.resolved}
+    return {"missing": None, "rows": flatten(evidence.receipt), "resolved": evidence.resolved}
+
+
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested JSON object as (dotted key, text) rows; lists stay on one line, null is said."""
+    if isinstance(value, dict) and value:
+        return [row for key, item in value.items() for row in flatten(item, f"{prefix}.{key}" if prefix else str(key))]
+    text = (
+        "none" if value is None or value in ([], {}) else value if isinstance(value, str) else value_text(value, 2000)
+    )
+    return [(prefix, text)]
