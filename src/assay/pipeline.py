@@ -157,6 +157,8 @@ def _bring(run: RunDir, work: Work, until: str) -> Outcome:
     except AssayError as error:
         run.event("stopped", kind=type(error).__name__, why=error.what)
         if isinstance(error, GuardError):
+            if not any(r.guard == error.guard and r.status == "fail" for r in run.guards.records()):
+                run.guards.add(record(error.guard, "fail", error.why, fix=error.fix))
             _report_without_verdict(run)
         ledger.upsert(run)
         raise
@@ -177,7 +179,7 @@ def _key(run: RunDir, work: Work, stage: str) -> str:
         "plan": [work.identity.id],
         "train": [work.identity.id],
         "evaluate": [work.identity.id, e.evaluate.model_dump(mode="json")],
-        "report": [version()],
+        "report": [version(), sha256_file(run.identity)],
     }
     return sha256_json([stage, VERSIONS[stage], part[stage], inputs])
 

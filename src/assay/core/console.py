@@ -43,10 +43,7 @@ class Progress:
         rate = self.done / max(now - self.started, 1e-9)
         left = (self.total - self.done) / rate if rate and self.done else None
         ahead = "" if left is None else f", {duration(left)} left"
-        return (
-            f"{self.label}: {self.done}/{self.total} {self.unit} ({rate:.3g}/s{ahead})"
-            f"{', ' + note if note else ''}"
-        )
+        return f"{self.label}: {self.done}/{self.total} {self.unit} ({rate:.3g}/s{ahead}){', ' + note if note else ''}"
 
     def close(self) -> None:
         """End the redrawn line."""

@@ -39,7 +39,7 @@ class GuardError(AssayError):
     exit_code = 3
 
     def __init__(self, guard: str, what: str, *, where: str | None = None, fix: str | None = None) -> None:
-        self.guard = guard
+        self.guard, self.why = guard, what
         super().__init__(f"guard {guard} failed: {what}", where=where, fix=fix)
 
 

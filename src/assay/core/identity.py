@@ -104,7 +104,9 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     parts = [f"{name} is gone" for name in old if name not in new]
     parts += [f"{name} is new" for name in new if name not in old]
     parts += [
-        f"{name} had sha256 {old[name][:12]} and has {new[name][:12]}" for name in old if name in new and old[name] != new[name]
+        f"{name} had sha256 {old[name][:12]} and has {new[name][:12]}"
+        for name in old
+        if name in new and old[name] != new[name]
     ]
     return "; ".join(parts[:5]) or "the order of its files"
 

@@ -110,7 +110,7 @@ def save(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, folder: P
     with directory_atomic(folder) as target, silent():
         if isinstance(model, PeftModel):
             model.peft_config["default"].base_model_name_or_path = base
-            model.save_pretrained(target)
+            model.save_pretrained(target, save_embedding_layers=False)
             config = json.loads((target / "adapter_config.json").read_text(encoding="utf-8"))
             config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set, in any order
             write_text(target / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -186,7 +186,8 @@ def saved_keys(file: Path) -> list[str]:
 def expected_keys(model: PreTrainedModel | PeftModel) -> list[str]:
     """The names that a whole save of this model holds."""
     if isinstance(model, PeftModel):
-        return sorted(get_peft_model_state_dict(model))
+        # "auto" would ask the Hub for the base by name
+        return sorted(get_peft_model_state_dict(model, save_embedding_layers=False))
     return sorted(_untied(model))
 
 

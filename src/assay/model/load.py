@@ -5,10 +5,12 @@ Safetensors only, and never code from a model's repository.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import tempfile
+import warnings
 import zipfile
-from contextlib import contextmanager
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,14 +31,16 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SCRATCH_SEED = 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Keep the library's progress bars and advice off the terminal: ours speaks for it."""
+    """Keep the libraries' progress bars and advice off the terminal: ours speaks for them. Errors still rise."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:

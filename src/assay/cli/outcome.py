@@ -1,0 +1,108 @@
+"""What a stage's command says at its end, read from the files of the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from assay.cli.tables import count, difference, memory, number
+from assay.core.console import duration, size
+from assay.core.files import read_json
+from assay.core.rundir import RunDir
+
+
+def outcome_text(run: RunDir, until: str) -> str:
+    """The result of a command that has finished the stage `until`."""
+    lines = {
+        "prepare": prepared_lines,
+        "plan": plan_lines,
+        "train": training_lines,
+        "evaluate": score_lines,
+        "report": verdict_lines,
+    }[until](run)
+    return "\n".join([*lines, guard_line(run), f"run: {run.path}"])
+
+
+def guard_line(run: RunDir) -> str:
+    """How many guards ended how, with the names of those that did not pass."""
+    records = run.guards.records()
+    tally: Counter[str] = Counter(record.status for record in records)
+    named = {
+        status: ", ".join(dict.fromkeys(record.guard for record in records if record.status == status))
+        for status in ("fail", "warn", "skip")
+    }
+    words = {"fail": "failed", "warn": "warned", "skip": "skipped"}
+    parts = [f"{tally['pass']} passed"] + [f"{tally[s]} {words[s]} ({named[s]})" for s in named if tally[s]]
+    return f"guards: {'; '.join(parts)}"
+
+
+def prepared_lines(run: RunDir) -> list[str]:
+    """Items, groups and bytes of each split, and what was dropped."""
+    manifest = read_json(run.manifest)
+    lines = []
+    for split, items in manifest["splits"].items():
+        groups = len({item["group"] for item in items})
+        total = sum(item["bytes"] for item in items)
+        lines.append(f"{split}: {count(len(items), 'text')} in {count(groups, 'group')}, {size(total)}")
+    dropped = {reason: amount for reason, amount in manifest.get("dropped", {}).items() if amount}
+    if dropped:
+        lines.append("dropped: " + ", ".join(f"{amount:,} {reason}" for reason, amount in dropped.items()))
+    return lines
+
+
+def plan_lines(run: RunDir) -> list[str]:
+    """Predicted memory by term, and what was decided, with the reason."""
+    plan = read_json(run.plan)
+    predicted: dict[str, Any] = dict(plan["memory"]["predicted"])
+    total = predicted.pop("total")
+    terms = ", ".join(f"{term} {size(amount)}" for term, amount in predicted.items() if amount)
+    lines = [f"memory: {size(total)} predicted at the peak ({terms})"]
+    if plan.get("steps"):
+        lines.append(f"training: {count(plan['steps'], 'step')} of {plan['batch_tokens']:,} tokens")
+    lines += [f"{name.replace('_', ' ')}: {_decision(decision)}" for name, decision in plan["decisions"].items()]
+    return lines
+
+
+def _decision(decision: Any) -> str:
+    if not isinstance(decision, dict):
+        return str(decision)
+    return f"{decision['value']} ({decision['why']})" if decision.get("why") else str(decision["value"])
+
+
+def training_lines(run: RunDir) -> list[str]:
+    """Loss, work and cost of the training."""
+    done = read_json(run.training)
+    return [
+        f"trained: {count(done['steps'], 'step')}, {done['tokens']:,} tokens in {duration(done['seconds'])} "
+        f"({number(done['tokens_per_s'], 'tokens/s', 3)})",
+        f"loss: {number(done['first_loss'])} → {number(done['final_loss'], 'nats per token')} (first and last step)",
+        f"peak memory: {memory(done['peak_memory'])}",
+    ]
+
+
+def score_lines(run: RunDir) -> list[str]:
+    """Bits per byte of both models, and the difference with its interval. The verdict is the report's to give."""
+    summary = read_json(run.summary)
+    gain = summary["difference"]
+    return [
+        f"base: {number(summary['base']['bpb'], 'bits per byte')}",
+        f"tuned: {number(summary['tuned']['bpb'], 'bits per byte')}",
+        f"gain: {difference(gain['mean'], gain['low'], gain['high'])} bits per byte "
+        f"(95 % interval over {count(gain['n_groups'], 'held-out group')})",
+    ]
+
+
+def verdict_lines(run: RunDir) -> list[str]:
+    """The verdict first, then what it rests on and what it cost."""
+    verdict = read_json(run.summary)["verdict"]
+    training = read_json(run.training)
+    stages = read_json(run.stages)
+    seconds = sum(stage["seconds"] for stage in stages.values())
+    return [
+        f"verdict: {verdict['plain']}",
+        verdict["sentence"],
+        *score_lines(run),
+        f"cost: {duration(seconds)} in all, {duration(training['seconds'])} of training, "
+        f"peak memory {memory(training['peak_memory'])}",
+        f"report: {run.report}",
+    ]

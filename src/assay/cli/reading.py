@@ -1,0 +1,175 @@
+"""The commands that read runs: `runs` (with `rm` and `du`), `show` and `guards`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from assay.cli.outcome import guard_line
+from assay.cli.tables import OUTCOMES, count, difference, memory, number, table
+from assay.core.console import Console, duration, size
+from assay.core.describe import describe, guard_rows
+from assay.core.guard import GUARDS, GuardRecord
+from assay.core.housekeeping import check_removable, disk_usage, remove_run
+from assay.core.ledger import Ledger, resolve_run
+from assay.core.rundir import STAGES
+
+CLASSES = {"V": "validity", "O": "outcome", "R": "for the record"}
+STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
+
+
+def runs(runs_dir: Path, as_json: bool, console: Console) -> None:
+    """List all runs, the newest first."""
+    rows = Ledger(runs_dir).rows()
+    if as_json:
+        console.json([{**row, "path": str(runs_dir / row["path"])} for row in rows])
+        return
+    if not rows:
+        console.result(f"no runs in {runs_dir} yet: `assay run EXPERIMENT` makes one")
+        return
+    header = ("run", "experiment", "created", "status", "verdict", "gain in bits per byte", "training", "memory")
+    console.result(table(header, [_line(row) for row in rows]))
+
+
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
+    status = row["status"] + (f" ({row['guard']})" if row["guard"] else "")
+    if row["status"] == "unfinished":
+        status += f" after {row['stage']}" if row["stage"] else ""
+    # a gain without a verdict is not shown here: `assay show` has it, with what is wrong
+    gain = difference(row["difference"], row["low"], row["high"]) if row["outcome"] else "-"
+    return (
+        row["id"],
+        row["experiment"],
+        (row["created"] or "-").replace("T", " ").removesuffix("+00:00"),
+        status,
+        OUTCOMES.get(row["outcome"], row["outcome"] or "-"),
+        gain,
+        "-" if row["train_seconds"] is None else duration(row["train_seconds"]),
+        memory(row["peak_memory"]),
+    )
+
+
+def remove(names: list[str], runs_dir: Path, console: Console) -> None:
+    """Delete runs; none of them, should one be unknown, elsewhere or in use.
+
+    Raises:
+        InputError: there is no such run, it lies elsewhere, or it is being written to.
+    """
+    chosen = {run.path: run for run in (resolve_run(name, runs_dir) for name in names)}
+    for run in chosen.values():
+        check_removable(run, runs_dir)
+    for run in chosen.values():
+        freed = remove_run(run, runs_dir)
+        console.result(f"deleted {run.path} ({size(freed)} freed)")
+
+
+def usage(runs_dir: Path, as_json: bool, console: Console) -> None:
+    """Show what the store's parts and the runs take."""
+    rows = disk_usage(runs_dir)
+    total = sum(row.bytes for row in rows)
+    if as_json:
+        console.json({"total": total, "parts": [asdict(row) for row in rows]})
+        return
+    lines = [(row.name, size(row.bytes), size(row.shared) if row.shared else "-") for row in rows]
+    console.result(table(("part", "size", "shared, counted elsewhere"), [*lines, ("total", size(total), "")]))
+
+
+def show(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
+    """Show one run.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    run = resolve_run(name, runs_dir)
+    found = describe(run)
+    row = found["run"]
+    if as_json:
+        console.json(found)
+        return
+    sections = [
+        [f"{row['experiment']} {row['id']}: {row['status']}", f"run: {run.path}"],
+        _verdict_lines(found),
+        _settings_lines(found["settings"]),
+        _stage_lines(found["stages"]),
+        _cost_lines(found["plan"], found["training"]),
+        [guard_line(run)] + ([f"report: {run.report}"] if run.report.is_file() else []),
+    ]
+    console.result("\n\n".join("\n".join(lines) for lines in sections if lines))
+
+
+def _settings_lines(settings: list[dict[str, str]]) -> list[str]:
+    rows = [(s["key"], s["value"], s["origin"]) for s in settings if s["origin"] != "default"]
+    return (
+        ["settings (the rest are defaults, see resolved.yaml):", table(("key", "value", "from"), rows)] if rows else []
+    )
+
+
+def _verdict_lines(found: dict[str, Any]) -> list[str]:
+    verdict, guard = found["verdict"], found["run"]["guard"]
+    if guard:
+        head = [f"no verdict: the validity guard {guard} failed, so the numbers cannot be trusted"]
+    elif verdict is None:
+        head = ["no verdict yet"]
+    else:
+        head = [f"verdict: {verdict['plain']}", verdict["sentence"]]
+    gain = found["evaluation"].get("difference")
+    if gain is None:
+        return head
+    base, tuned = (number(found["evaluation"][model]["bpb"]) for model in ("base", "tuned"))
+    return [
+        *head,
+        f"base {base}, tuned {tuned} bits per byte; gain {difference(gain['mean'], gain['low'], gain['high'])} "
+        f"over {count(gain['n_groups'], 'held-out group')}",
+    ]
+
+
+def _stage_lines(stages: dict[str, Any]) -> list[str]:
+    rows = [
+        (name, stages[name]["finished"], duration(stages[name]["seconds"]))
+        if name in stages
+        else (name, "not done", "-")
+        for name in STAGES
+    ]
+    return [table(("stage", "finished", "took"), rows)]
+
+
+def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
+    lines = []
+    if plan:
+        lines.append(f"memory predicted: {size(plan['memory']['predicted']['total'])}")
+    if training:
+        speed = number(training["tokens_per_s"], "tokens/s", 3)
+        lines += [
+            f"memory measured: {memory(training['peak_memory'])} at the peak",
+            f"training: {training['tokens']:,} tokens in {duration(training['seconds'])} ({speed})",
+        ]
+    return lines
+
+
+def guards(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
+    """Show every record of a run's guards, and the guards that have not been asked yet.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    run = resolve_run(name, runs_dir)
+    records = run.guards.records()
+    if as_json:
+        console.json(guard_rows(run))
+        return
+    missing = [guard for guard in GUARDS if guard not in {record.guard for record in records}]
+    parts = ["\n".join(_record_lines(record)) for record in records]
+    if missing:
+        parts.append(f"not recorded so far: {', '.join(missing)}")
+    console.result("\n\n".join([*parts, guard_line(run)]))
+
+
+def _record_lines(record: GuardRecord) -> list[str]:
+    lines = [f"{STATUSES[record.status]}  {record.guard} ({CLASSES[record.cls]}, at {record.stage})"]
+    if record.guard in GUARDS:
+        lines.append(f"  {GUARDS[record.guard].meaning}")
+    lines.append(f"  found: {record.why}")
+    if record.fix:
+        lines.append(f"  fix: {record.fix}")
+    return lines
