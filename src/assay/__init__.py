@@ -17,20 +17,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assay.api import (
-        evaluate, generate, guards, load_experiment, models, plan, prepare, recipes, report, run, runs, score, show, train,
+        evaluate,
+        generate,
+        guards,
+        load_experiment,
+        models,
+        plan,
+        prepare,
+        recipes,
+        report,
+        run,
+        runs,
+        score,
+        show,
+        train,
     )  # fmt: skip
     from assay.core.errors import AssayError, GuardError, InputError, Interrupted, MachineError
 
 _API = (
-    "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report", "run", "runs",
-    "score", "show", "train",
+    "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report", "run",
+    "runs", "score", "show", "train",
 )  # fmt: skip
 _ERRORS = ("AssayError", "GuardError", "InputError", "Interrupted", "MachineError")
 
 __all__ = [
     "AssayError", "GuardError", "InputError", "Interrupted", "MachineError",
-    "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report", "run", "runs",
-    "score", "show", "train",
+    "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report", "run",
+    "runs", "score", "show", "train",
 ]  # fmt: skip
 
 

@@ -128,7 +128,9 @@ def _adapter(experiment: Experiment) -> dict[str, Any]:
 def _same_identity(run: RunDir, identity: Identity, overrides: Sequence[str]) -> None:
     if read_json(run.identity).get("id") != identity.id:
         raise InputError(
-            "with these values it would be another run" if overrides else "its base or its data changed since it was made",
+            "with these values it would be another run"
+            if overrides
+            else "its base or its data changed since it was made",
             where=str(run.path),
             fix="give the experiment file instead of the run: `assay run EXPERIMENT`",
         )

@@ -53,7 +53,7 @@ def test_folders_that_are_no_models_are_refused(tmp_path):
         locate(str(tmp_path), tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(InputError, match="pickled weights .* are never read"):
+    with pytest.raises(InputError, match=r"pickled weights .* are never read"):
         locate(str(tmp_path), tmp_path)
 
 

@@ -84,9 +84,7 @@ def test_any_text_can_be_scored(texts):
 
 
 def test_a_model_that_scales_its_logits_is_refused():
-    model = AutoModelForCausalLM.from_config(
-        _granite_config()
-    )
+    model = AutoModelForCausalLM.from_config(_granite_config())
     with pytest.raises(InputError, match="changes its logits"):
         output_weight(model)
 

@@ -46,7 +46,7 @@ def _sync_dir(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it, and rename it into place."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

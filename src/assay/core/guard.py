@@ -66,7 +66,7 @@ GUARDS: dict[str, Guard] = {
     ),
     "adapter-integrity": Guard(
         "V", "evaluate",
-        "The saved weights are the trained ones: every expected tensor, none changed, every LoRA B non-zero and finite.",
+        "The saved weights are the trained ones: each tensor is there, none changed, every LoRA B non-zero and finite.",
         "restore the run's adapter files from a backup, or train again with --new",
         "PEFT issues 515 and 1389; Unsloth issue 869",
     ),

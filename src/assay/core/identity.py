@@ -91,8 +91,9 @@ def find_run(folder: Path, identity: Identity) -> RunDir | None:
             other_data = (run, recorded)
     if same is None and other_data is not None:
         run, recorded = other_data
+        difference = _difference(recorded["data"]["content"], identity.content)
         raise InputError(
-            f"the data changed since this unfinished run began: {_difference(recorded['data']['content'], identity.content)}",
+            f"the data changed since this unfinished run began: {difference}",
             where=str(run.path),
             fix="restore the data and give the same command again, or start anew with --new",
         )

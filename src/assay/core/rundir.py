@@ -134,7 +134,7 @@ class RunDir:
         """
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0.5)
         except Timeout as error:
             raise InputError(
                 "another process is writing to this run",

@@ -44,8 +44,11 @@ def excerpts(items: Sequence[Item], max_bytes_per_group: int | None, *, seed: in
 
 
 def pieces(items: Sequence[Item], count: int, size: int) -> list[str]:
-    """`count` short texts of about `size` bytes (fewer where there is not so much text), taken from each item in turn."""
-    queues = [[item.text.encode()[start : start + size] for start in range(0, len(item.text.encode()), size)] for item in items]
+    """`count` short texts of about `size` bytes (fewer where there is too little text), from each item in turn."""
+    queues = [
+        [item.text.encode()[start : start + size] for start in range(0, len(item.text.encode()), size)]
+        for item in items
+    ]
     found: list[str] = []
     for turn in range(max((len(queue) for queue in queues), default=0)):
         for queue in queues:

@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from assay.core.errors import GuardError, InputError
 from assay.core.files import directory_atomic, write_text
-from assay.model.load import DTYPES, silent
+from assay.model.load import DTYPES, settled, silent
 from assay.text.tokenizer import TextTokenizer
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -28,7 +28,14 @@ MODEL_FILE = "model.safetensors"
 
 
 def attach(
-    model: PreTrainedModel, *, kind: str, rank: int, alpha: float, dropout: float, targets: str | Sequence[str], seed: int
+    model: PreTrainedModel,
+    *,
+    kind: str,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    targets: str | Sequence[str],
+    seed: int,
 ) -> PreTrainedModel | PeftModel:
     """Make a loaded base trainable: add adapters to a frozen base (`lora`), or thaw all of it (`full`).
 
@@ -110,7 +117,7 @@ def save(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, folder: P
     with directory_atomic(folder) as target, silent():
         if isinstance(model, PeftModel):
             model.peft_config["default"].base_model_name_or_path = base
-            model.save_pretrained(target, save_embedding_layers=False)
+            model.save_pretrained(str(target), save_embedding_layers=False)
             config = json.loads((target / "adapter_config.json").read_text(encoding="utf-8"))
             config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set, in any order
             write_text(target / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -161,9 +168,7 @@ def load_tuned(folder: Path, *, dtype: str, device: str) -> PreTrainedModel:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], attn_implementation="sdpa", use_safetensors=True, local_files_only=True
         )
-    model.to(torch.device(device)).eval()
-    model.requires_grad_(False)
-    return model
+    return settled(model, dtype, device)
 
 
 def saved_tensors(file: Path) -> dict[str, Tensor]:

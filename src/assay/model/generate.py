@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -38,7 +38,11 @@ def _config(tokenizer: TextTokenizer, max_new_tokens: int, temperature: float, t
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
     pad = tokenizer.eos if tokenizer.eos is not None else 0
     return GenerationConfig(
-        max_new_tokens=max_new_tokens, eos_token_id=tokenizer.eos, pad_token_id=pad, bos_token_id=tokenizer.bos, **sampling
+        max_new_tokens=max_new_tokens,
+        eos_token_id=tokenizer.eos,
+        pad_token_id=pad,
+        bos_token_id=tokenizer.bos,
+        **sampling,
     )
 
 
@@ -70,7 +74,7 @@ def generate(
     ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=causal(model).device)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), silent():
         torch.manual_seed(seed)
-        out = model.generate(
+        out = cast(Any, causal(model)).generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             generation_config=_config(tokenizer, max_new_tokens, temperature, top_p),
@@ -118,9 +122,7 @@ class Session:
                 for prompt in prompts
             ]  # fmt: skip
 
-    def stream(
-        self, prompt: str, *, max_new_tokens: int, temperature: float, top_p: float, seed: int
-    ) -> Iterator[str]:
+    def stream(self, prompt: str, *, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
         """The new text piece by piece, as it comes."""
         settings = _config(self.tokenizer, max_new_tokens, temperature, top_p)
         yield from self._stream(prompt_ids(self.tokenizer, prompt), settings, seed)
@@ -134,7 +136,7 @@ class Session:
             try:
                 with torch.no_grad(), silent():
                     torch.manual_seed(seed)
-                    model.generate(
+                    cast(Any, causal(model)).generate(
                         input_ids=ids,
                         attention_mask=torch.ones_like(ids),
                         generation_config=settings,

@@ -47,7 +47,9 @@ def silent() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def load_base(ref: BaseRef, cache: Path, *, dtype: str, device: str, console: Console) -> tuple[PreTrainedModel, TextTokenizer]:
+def load_base(
+    ref: BaseRef, cache: Path, *, dtype: str, device: str, console: Console
+) -> tuple[PreTrainedModel, TextTokenizer]:
     """The base model, in evaluation mode and frozen, and its tokenizer.
 
     Args:
@@ -59,15 +61,18 @@ def load_base(ref: BaseRef, cache: Path, *, dtype: str, device: str, console: Co
         InputError: the folder is not a causal language model that transformers knows.
         MachineError: it must be fetched and cannot be.
     """
+    folder = None if ref.kind == "scratch" else fetch(ref, cache, console)
     with silent():
-        if ref.kind == "scratch":
-            model = _random(ref.config)
-        else:
-            model = _pretrained(ref, fetch(ref, cache, console))
-    model = model.to(device=torch.device(device), dtype=DTYPES[dtype])
+        model = _random(ref.config) if folder is None else _pretrained(ref, folder)
+    return settled(model, dtype, device), load_tokenizer(ref, cache, console)
+
+
+def settled(model: PreTrainedModel, dtype: str, device: str) -> PreTrainedModel:
+    """The model on its device in its dtype, frozen, in evaluation mode."""
+    torch.nn.Module.to(model, device=torch.device(device), dtype=DTYPES[dtype])
     model.requires_grad_(False)
     model.eval()
-    return model, load_tokenizer(ref, cache, console)
+    return model
 
 
 def load_tokenizer(ref: BaseRef, cache: Path, console: Console) -> TextTokenizer:

@@ -1,9 +1,9 @@
 """Base models by name: an alias, a Hub id, a folder, or random weights. No torch is needed to tell them apart.
 
-    smollm2-135m-instruct-q4        an alias of this table
-    org/name or org/name@revision   a model of the Hugging Face Hub
-    ./folder                        a folder with config.json and safetensors
-    scratch:<preset>[@<tokenizer>]  random weights for a rehearsal; the tokenizer is any base of this list
+smollm2-135m-instruct-q4        an alias of this table
+org/name or org/name@revision   a model of the Hugging Face Hub
+./folder                        a folder with config.json and safetensors
+scratch:<preset>[@<tokenizer>]  random weights for a rehearsal; the tokenizer is any base of this list
 """
 
 from __future__ import annotations
@@ -201,7 +201,12 @@ def _remembered_hash(file: Path, cache: Path) -> str:
 
 def _hub(spec: str) -> BaseRef:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     name, _, revision = spec.partition("@")
     patterns = ["*.json", "*.jinja", "*.model", "*.txt"]
@@ -215,8 +220,8 @@ def _hub(spec: str) -> BaseRef:
         raise MachineError(
             "is not in the local cache, and the Hub cannot be reached",
             where=f"base: {spec}",
-            fix=f"connect to the network, give a local folder, or use the embedded base: --set base={next(iter(ALIASES))}"
-            + _near(spec),
+            fix="connect to the network, give a local folder, or use the embedded base: "
+            f"--set base={next(iter(ALIASES))}{_near(spec)}",
         ) from error
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # snapshot folders are named by the commit that they hold
@@ -261,5 +266,3 @@ def model_rows(cache: Path) -> list[dict[str, Any]]:
         for preset, config in PRESETS.items()
     ]
     return rows
-
-

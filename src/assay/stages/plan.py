@@ -114,7 +114,9 @@ def _decide(precision: str, device: str) -> dict[str, Any]:
     chosen = probe.pick_device(device)
     if not probe.available(chosen):
         raise MachineError(
-            f"torch sees no {chosen} device here", where=f"train.device: {device}", fix="set train.device to auto or cpu"
+            f"torch sees no {chosen} device here",
+            where=f"train.device: {device}",
+            fix="set train.device to auto or cpu",
         )
     decided = probe.choose_precision(precision, chosen)
     measured = decided["measured"] or {}

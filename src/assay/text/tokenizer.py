@@ -45,9 +45,13 @@ class TextTokenizer:
         settings_file = folder / "tokenizer_config.json"
         settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
         template_file = folder / "chat_template.jinja"
-        template = template_file.read_text(encoding="utf-8") if template_file.is_file() else settings.get("chat_template")
+        template = (
+            template_file.read_text(encoding="utf-8") if template_file.is_file() else settings.get("chat_template")
+        )
         backend = Tokenizer.from_file(str(file))
-        return cls(backend, _special(backend, settings, "bos_token"), _special(backend, settings, "eos_token"), template)
+        return cls(
+            backend, _special(backend, settings, "bos_token"), _special(backend, settings, "eos_token"), template
+        )
 
     @cached_property
     def prefix(self) -> tuple[int, ...]:

@@ -9,7 +9,9 @@ from assay.stages.train.optim import MasterAdamW, rate
 
 def parameters(dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
-    return {n: torch.nn.Parameter(torch.randn(s, generator=generator).to(dtype)) for n, s in (("a", (4, 3)), ("b", (5,)))}
+    return {
+        n: torch.nn.Parameter(torch.randn(s, generator=generator).to(dtype)) for n, s in (("a", (4, 3)), ("b", (5,)))
+    }
 
 
 def gradients(step):
@@ -60,7 +62,9 @@ def test_restored_equals_uninterrupted():
     assert all(torch.equal(straight[n], fresh[n]) for n in straight)
 
 
-@pytest.mark.parametrize(("schedule", "theirs"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)])
+@pytest.mark.parametrize(
+    ("schedule", "theirs"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)]
+)
 def test_schedules_equal_transformers_after_warmup(schedule, theirs):
     total, rise = 20, 4
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -93,5 +93,3 @@ def _unchanged(run: RunDir, summary: dict[str, Any], rows: list[dict[str, Any]])
         measured={"changed": changed}, threshold={"changed": 0}, stage="report",
     )  # fmt: skip
     run.guards.check(failed)
-
-

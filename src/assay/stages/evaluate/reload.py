@@ -49,7 +49,7 @@ def main() -> int:
             bare, tokenizer = load_base(base, cache, dtype=request["dtype"], device=request["device"], console=console)
             model = adapters.load_adapter(bare, folder)
     except AssayError as error:
-        print(error.what, file=sys.stderr)
+        console.error(error.what)
         return 1
     window = request["window"]
     nats = Scorer(model, tokenizer, window=window, stride=window, row_tokens=1024).score(request["texts"])

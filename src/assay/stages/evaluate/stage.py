@@ -19,7 +19,16 @@ from transformers import PreTrainedModel
 from assay.config.schema import Experiment
 from assay.core.console import Console
 from assay.core.errors import GuardError
-from assay.core.files import append_line, read_json, sha256_file, sha256_json, sha256_text, write_atomic, write_json, write_text
+from assay.core.files import (
+    append_line,
+    read_json,
+    sha256_file,
+    sha256_json,
+    sha256_text,
+    write_atomic,
+    write_json,
+    write_text,
+)
 from assay.core.rundir import RunDir, now
 from assay.core.store import Store
 from assay.data.excerpts import excerpts, pieces
@@ -57,10 +66,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's results."""
+    """One model's results; the probe texts in several batchings of the base alone, the training text of the tuned."""
 
     scores: list[Nats]
-    probes: measure.Probes
     generations: list[Generation]
     train_bpb: float | None = None
 
@@ -87,16 +95,18 @@ def evaluate(
     model, tokenizer = load_base(
         base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
     )
-    before, stored_noise = _base(experiment, base, model, tokenizer, sample, decisions, store, console)
-    _count_units(run, tokenizer, sample, before, decisions["precision"]["value"])
+    probes = measure.probe(model, tokenizer, experiment.evaluate.window, sample.probes)
+    before, stored_noise = _base(experiment, base, model, tokenizer, sample, probes, decisions, store, console)
+    _count_units(run, tokenizer, sample, before, probes, decisions["precision"]["value"])
     tuned_model = _tuned(run, experiment, model, decisions)
     del model
     gc.collect()
-    after = _after(run, experiment, base, tuned_model, tokenizer, sample, before, decisions, cache, console)
+    after = _after(run, experiment, base, tuned_model, tokenizer, sample, probes, decisions, cache, console)
     rows = _write_texts(run, sample, before.scores, after.scores)
     _write_generations(run, experiment, before.generations, after.generations)
     settings = _settings(experiment, decisions, tokenizer)
-    _conclude(run, experiment, base, sample, before, after, rows, settings, stored_noise, tokenizer, started)
+    noise = max(probes.noise_bpb(sample.probes), stored_noise or 0.0)
+    _conclude(run, experiment, base, sample, before, after, rows, settings, noise, tokenizer, started)
     return [run.texts, run.generations, run.summary]
 
 
@@ -142,13 +152,13 @@ def _base(
     model: PreTrainedModel,
     tokenizer: TextTokenizer,
     sample: Sample,
+    probes: measure.Probes,
     decisions: dict[str, Any],
     store: Store,
     console: Console,
 ) -> tuple[Measured, float | None]:
     """The base's results, its scores from the store where it has them, and how far those are off now."""
     e = experiment.evaluate
-    probes = measure.probe(model, tokenizer, e.window, sample.probes)
     key = _base_key(experiment, base, tokenizer, sample, decisions)
     noise = None
     if store.has("base-scores", key):
@@ -166,7 +176,7 @@ def _base(
         judge = measure.scorer(model, tokenizer, e.window, e.stride or e.window)
         scores = measure.score_with_progress(judge, sample.texts, "scoring the base", console)
         store.put("base-scores", key, lambda folder: _keep_scores(folder, scores, probes.packed))
-    return Measured(scores, probes, _generate(experiment, model, tokenizer)), noise
+    return Measured(scores, _generate(experiment, model, tokenizer)), noise
 
 
 def _base_key(
@@ -196,9 +206,7 @@ def _read_scores(folder: Path) -> tuple[list[Nats], list[Nats]]:
     return read("scores"), read("probes")
 
 
-def _generate(
-    experiment: Experiment, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer
-) -> list[Generation]:
+def _generate(experiment: Experiment, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer) -> list[Generation]:
     d = experiment.evaluate.decoding
     return measure.generate_all(
         model, tokenizer, experiment.evaluate.prompts, seed=experiment.seed,
@@ -206,8 +214,9 @@ def _generate(
     )  # fmt: skip
 
 
-def _count_units(run: RunDir, tokenizer: TextTokenizer, sample: Sample, before: Measured, dtype: str) -> None:
-    probes = before.probes
+def _count_units(
+    run: RunDir, tokenizer: TextTokenizer, sample: Sample, before: Measured, probes: measure.Probes, dtype: str
+) -> None:
     run.guards.check(
         scoring.unit_counting(
             tokens=(sum(len(ids) for ids in tokenizer.encode_batch(sample.texts)), sum(len(n) for n in before.scores)),
@@ -238,33 +247,32 @@ def _after(
     model: PreTrainedModel | PeftModel,
     tokenizer: TextTokenizer,
     sample: Sample,
-    before: Measured,
+    base_probes: measure.Probes,
     decisions: dict[str, Any],
     cache: Path,
     console: Console,
 ) -> Measured:
     """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
     e = experiment.evaluate
-    probes = measure.probe(model, tokenizer, e.window, sample.probes)
-    change = measure.median_change(probes.packed, before.probes.packed)
+    probes = measure.scorer(model, tokenizer, e.window, e.window).score(sample.probes)
+    change = measure.median_change(probes, base_probes.packed)
     _reloads_fresh(run, experiment, base, decisions, cache)
-    run.guards.check(scoring.adapter_effect(change, before.probes.noise_nats(), texts=len(sample.probes)))
+    run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
     judge = measure.scorer(model, tokenizer, e.window, e.stride or e.window)
     scores = measure.score_with_progress(judge, sample.texts, "scoring the tuned", console)
     seen = [item.text for item in sample.train]
     train_nats = sum(float(n.sum()) for n in judge.score(seen))
     train_bpb = train_nats / math.log(2) / sum(len(text.encode()) for text in seen)
-    return Measured(scores, probes, _generate(experiment, model, tokenizer), train_bpb)
+    return Measured(scores, _generate(experiment, model, tokenizer), train_bpb)
 
 
-def _reloads_fresh(
-    run: RunDir, experiment: Experiment, base: BaseRef, decisions: dict[str, Any], cache: Path
-) -> None:
+def _reloads_fresh(run: RunDir, experiment: Experiment, base: BaseRef, decisions: dict[str, Any], cache: Path) -> None:
     reference = read_json(run.reference)
     kind = experiment.adapter.kind
+    folder = run.model if kind == "full" else run.adapter
     again = in_new_process(
         {
-            "base": base.spec, "cache": str(cache), "kind": kind, "folder": str(run.model if kind == "full" else run.adapter),
+            "base": base.spec, "cache": str(cache), "kind": kind, "folder": str(folder),
             "dtype": decisions["precision"]["value"], "device": decisions["device"], "threads": decisions["threads"],
             "window": experiment.evaluate.window, "texts": reference["texts"],
         }
@@ -328,16 +336,15 @@ def _conclude(
     after: Measured,
     rows: list[tuple[str, int, int, float, float]],
     settings: dict[str, Any],
-    stored_noise: float | None,
+    noise_bpb: float,
     tokenizer: TextTokenizer,
     started: float,
 ) -> None:
     e = experiment.evaluate
     groups = group_scores(rows)
     difference = summarise(groups)
-    noise = max(before.probes.noise_bpb(sample.probes), stored_noise or 0.0)
     run.guards.check(
-        scoring.a_a_control(noise, difference.half_width),
+        scoring.a_a_control(noise_bpb, difference.half_width),
         outcome.output_hygiene([g.raw for g in after.generations], tokenizer.special_tokens),
     )
     manifest = read_json(run.manifest)

@@ -175,7 +175,7 @@ class Loop:
         hidden = hidden_states(self.model, [s[:-1] for s in documents], device)
         targets = torch.tensor([t for s in documents for t in s[1:]], device=device)
         loss = summed_nll(hidden, self.head, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     def _count(
@@ -235,5 +235,3 @@ def relative_changes(before: dict[str, Tensor], after: dict[str, Tensor]) -> dic
         entry[0] += float((after[name] - old).double().square().sum())
         entry[1] += float(old.double().square().sum())
     return {name: math.sqrt(change / max(size, 1e-30)) for name, (change, size) in sums.items()}
-
-

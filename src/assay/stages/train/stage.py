@@ -14,12 +14,12 @@ from assay.config.schema import Experiment, TrainConfig
 from assay.core.console import Console
 from assay.core.files import read_json, read_lines, sha256_file, write_atomic, write_json
 from assay.core.rundir import RunDir
+from assay.core.usage import peak_memory
 from assay.data.excerpts import excerpts, pieces
 from assay.data.items import Item, read_items
 from assay.guards.training import adapter_integrity, finite_training, supervision
 from assay.model import adapters
 from assay.model.load import load_base
-from assay.core.usage import peak_memory
 from assay.model.probe import memory_now
 from assay.model.registry import BaseRef
 from assay.model.score import Scorer
@@ -72,9 +72,7 @@ def _loop(
 ) -> Counters:
     t = experiment.train
     lengths = [len(segment) - 1 for segment in corpus.segments]
-    steps = schedule_steps(
-        lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs
-    )
+    steps = schedule_steps(lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs)
     settings = _settings(t, len(steps), micro_tokens, experiment.seed)
     optimizer = MasterAdamW(adapters.trainable(model), weight_decay=t.weight_decay)
     dev = _dev_texts(read_items(run.split("dev")), experiment)
@@ -173,6 +171,8 @@ def _reference(
 ) -> dict[str, Any]:
     """What the trained model in memory makes of a few dev texts; a reloaded one must make the same of them."""
     texts = pieces(read_items(run.split("dev")), PROBE_TEXTS, PROBE_BYTES)
-    scorer = Scorer(model, tokenizer, window=experiment.evaluate.window, stride=experiment.evaluate.window, row_tokens=1024)
+    scorer = Scorer(
+        model, tokenizer, window=experiment.evaluate.window, stride=experiment.evaluate.window, row_tokens=1024
+    )
     nats = scorer.score(texts)
     return {"texts": texts, "nll": [float(n.sum()) for n in nats], "tokens": [len(n) for n in nats]}

@@ -1,0 +1,44 @@
+# Two commands: `make demo` fine-tunes a real model and reports; `make test` checks the project.
+# Both set the virtual environment up first, and again whenever the dependencies change.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint setup fetch clean
+.DEFAULT_GOAL := demo
+.NOTPARALLEL:
+
+demo: setup fetch
+	$(BIN)/assay run recipes/bard/experiment.yaml
+
+test: setup fetch lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+setup: $(STAMP)
+
+# The embedded base model and text, downloaded once into the user's cache.
+fetch: setup
+	$(BIN)/python -m assay.fetch
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "$$python -m venv $(VENV)"; exec $$python -m venv $(VENV); \
+	    fi; \
+	done; \
+	echo "Assay needs Python 3.11 or newer, and found none: install it, or name it with make PYTHON=/path/to/python" >&2; \
+	exit 1
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,159 @@
+"""The Python API: what the command line does, as functions. Import the names from `assay` itself.
+
+A run is named as on the command line: by its path, its short hash, or its experiment's name (the newest run).
+Errors are those of `assay.core.errors`; they carry what, where and the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from assay import pipeline
+from assay.config.load import Loaded
+from assay.config.load import load_experiment as load_experiment
+from assay.core.cache import cache_dir
+from assay.core.console import Console
+from assay.core.describe import describe, guard_rows
+from assay.core.ledger import Ledger, resolve_run
+from assay.core.recipes import find_recipes, recipes_dir
+from assay.core.rundir import RunDir
+from assay.model.registry import locate, model_rows
+from assay.pipeline import Outcome
+
+__all__ = [
+    "Loaded", "Outcome", "RunDir", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare",
+    "recipes", "report", "run", "runs", "score", "show", "train",
+]  # fmt: skip
+
+Named = str | Path | RunDir
+RUNS = Path("runs")
+
+
+def run(
+    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+) -> Outcome:
+    """Do all stages of an experiment, or what is left of an existing run.
+
+    Args:
+        target: an experiment file, or a run.
+        overrides: ``section.key=value``, as with ``--set``.
+        runs_dir: the folder that holds all runs.
+        new: make another run even if this experiment has one.
+        quiet: no notes and no progress on standard error.
+
+    Raises:
+        AssayError: `InputError`, `GuardError`, `MachineError` or `Interrupted`.
+    """
+    return _until("report", target, overrides, runs_dir, new, quiet)
+
+
+def prepare(
+    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+) -> Outcome:
+    """Read the texts and split them by group; arguments as of `run`. Needs no torch."""
+    return _until("prepare", target, overrides, runs_dir, new, quiet)
+
+
+def plan(
+    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+) -> Outcome:
+    """Predict memory and time; arguments as of `run`. Needs no torch."""
+    return _until("plan", target, overrides, runs_dir, new, quiet)
+
+
+def train(
+    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+) -> Outcome:
+    """Train, or go on with an interrupted training; arguments as of `run`."""
+    return _until("train", target, overrides, runs_dir, new, quiet)
+
+
+def evaluate(
+    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+) -> Outcome:
+    """Score base and tuned on the held-out texts; arguments as of `run`."""
+    return _until("evaluate", target, overrides, runs_dir, new, quiet)
+
+
+# the last stage is the report, so both names do all of it
+report = run
+
+
+def _until(
+    stage: str, target: Named, overrides: Sequence[str], runs_dir: Path | str, new: bool, quiet: bool
+) -> Outcome:
+    return pipeline.run(
+        _name(target), runs_dir=Path(runs_dir), until=stage, overrides=overrides, new=new, console=Console(quiet=quiet)
+    )
+
+
+def _name(target: Named) -> str:
+    return str(target.path if isinstance(target, RunDir) else target)
+
+
+def runs(*, runs_dir: Path | str = RUNS) -> list[dict[str, Any]]:
+    """The ledger's rows, newest first: one per run, failed ones too."""
+    return Ledger(Path(runs_dir)).rows()
+
+
+def show(target: Named, *, runs_dir: Path | str = RUNS) -> dict[str, Any]:
+    """All that a run has come to: verdict, settings, stages, costs, guards."""
+    return describe(resolve_run(_name(target), Path(runs_dir)))
+
+
+def guards(target: Named, *, runs_dir: Path | str = RUNS) -> list[dict[str, Any]]:
+    """Each guard's record, with its meaning in plain words."""
+    return guard_rows(resolve_run(_name(target), Path(runs_dir)))
+
+
+def models() -> list[dict[str, Any]]:
+    """The base models that have a name here."""
+    return model_rows(cache_dir())
+
+
+def recipes() -> list[dict[str, Any]]:
+    """The experiments that ship with assay: name, path, description."""
+    return [asdict(recipe) for recipe in find_recipes(recipes_dir())]
+
+
+def generate(
+    target: Named,
+    prompts: Sequence[str],
+    *,
+    which: str = "tuned",
+    max_new_tokens: int = 60,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    seed: int = 42,
+    runs_dir: Path | str = RUNS,
+) -> list[str]:
+    """The new text behind each prompt, from a run's `tuned` model or its `base`."""
+    talker = pipeline.session(_name(target), runs_dir=Path(runs_dir), which=which, console=Console(quiet=True))
+    return talker.generate(prompts, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+
+
+def score(base: str, texts: Sequence[str], *, window: int = 512, stride: int | None = None) -> list[dict[str, Any]]:
+    """The likelihood of texts under a base model, in fp32 on the CPU.
+
+    Returns:
+        Per text: tokens, UTF-8 bytes, nats (the sum of −ln p), and bits per byte (None for an empty text).
+    """
+    from assay.model.load import load_base
+    from assay.model.score import Scorer
+    from assay.stats.verdict import bits_per_byte
+
+    model, tokenizer = load_base(
+        locate(base, cache_dir()), cache_dir(), dtype="fp32", device="cpu", console=Console(quiet=True)
+    )
+    scorer = Scorer(model, tokenizer, window=window, stride=stride or window, row_tokens=1024)
+    rows = []
+    for text, nats in zip(texts, scorer.score(texts), strict=True):
+        size, total = len(text.encode()), float(nats.sum())
+        bits = bits_per_byte(total, size)
+        rows.append(
+            {"tokens": len(nats), "bytes": size, "nats": total, "bpb": bits if isinstance(bits, float) else None}
+        )
+    return rows

@@ -1,0 +1,163 @@
+"""Files of a run are whole or absent, and say so when they are damaged."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.core import files
+from assay.core.errors import InputError, MachineError
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def encodable(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@given(JSON.filter(encodable))
+def test_json_comes_back_as_written(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.mktemp("json") / "a" / "b.json"
+    files.write_json(path, value)
+    assert files.read_json(path) == value
+    assert [p.name for p in path.parent.iterdir()] == ["b.json"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, {"a": [-math.inf]}])
+def test_json_refuses_what_json_has_not(tmp_path: Path, value: object) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        files.write_json(tmp_path / "a.json", value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomic(path, half)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    script = (
+        "import sys, itertools; from pathlib import Path; from assay.core.files import write_json\n"
+        "for n in itertools.count(): write_json(Path(sys.argv[1]), [n] * 50_000)"
+    )
+    for delay in (0.03, 0.08, 0.15):
+        process = subprocess.Popen([sys.executable, "-c", script, str(path)])
+        deadline = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        value = files.read_json(path)
+        assert len(value) == 50_000
+        assert len(set(value)) == 1
+    files.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_json_is_named_with_the_fix(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for content in (b'{"a": ', b"", b"\xff\xfe{}"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.json: is not valid JSON") as caught:
+            files.read_json(path)
+        assert caught.value.fix
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM])
+def test_a_disk_that_cannot_take_it_is_the_machines_fault(code: int) -> None:
+    with pytest.raises(MachineError) as caught, files.disk_errors(Path("x")):
+        raise OSError(code, os.strerror(code))
+    assert caught.value.exit_code == 4
+    assert caught.value.fix
+
+
+def test_other_system_errors_pass_through() -> None:
+    with pytest.raises(FileNotFoundError), files.disk_errors(Path("x")):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+@given(st.lists(JSON.filter(encodable), max_size=5), st.text(alphabet='{["ab:', min_size=1, max_size=6))
+def test_lines_survive_a_torn_one(tmp_path_factory: pytest.TempPathFactory, values: list[object], torn: str) -> None:
+    path = tmp_path_factory.mktemp("lines") / "events.jsonl"
+    for value in values:
+        files.append_line(path, value)
+    with path.open("ab") as stream:
+        stream.write(b'{"torn' + torn.encode())
+    files.append_line(path, {"after": 1})
+    assert files.read_lines(path) == [*values, {"after": 1}]
+
+
+def test_lines_of_a_missing_file_are_none(tmp_path: Path) -> None:
+    assert files.read_lines(tmp_path / "nothing.jsonl") == []
+
+
+def test_a_directory_appears_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "checkpoint"
+    with files.directory_atomic(target) as folder:
+        (folder / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "a").read_text() == "1"
+    with pytest.raises(IsADirectoryError), files.directory_atomic(target) as folder:
+        folder.write_text("2")
+    assert (target / "a").read_text() == "1"
+    with files.directory_atomic(target) as folder:
+        (folder / "b").write_text("3")
+    assert [p.name for p in target.iterdir()] == ["b"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_leftovers_go_and_the_rest_stays(tmp_path: Path) -> None:
+    (tmp_path / "sub" / ".model.abc.tmp").mkdir(parents=True)
+    (tmp_path / "sub" / ".model.abc.tmp" / "x").write_text("x")
+    (tmp_path / ".a.json.xyz.tmp").write_text("x")
+    (tmp_path / "kept.tmp").write_text("x")
+    files.remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["kept.tmp", "sub"]
+
+
+def test_hashes_are_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("größer".encode())
+    expected = hashlib.sha256("größer".encode()).hexdigest()
+    assert files.sha256_file(tmp_path / "a") == files.sha256_text("größer") == expected
+
+
+@given(st.dictionaries(st.text(alphabet="abcdef"), st.integers(), min_size=2, max_size=5))
+def test_the_hash_of_json_does_not_see_the_order_of_keys(value: dict[str, int]) -> None:
+    turned = dict(reversed(value.items()))
+    assert files.sha256_json(value) == files.sha256_json(turned)
+    assert files.sha256_json(value) != files.sha256_json({**value, "new": 1})

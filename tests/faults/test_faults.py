@@ -1,0 +1,212 @@
+"""Each guard's fault, planted by editing files or the experiment as an accident would; that guard alone must fail.
+
+The healthy twin of each is the untouched experiment: `test_a_healthy_run_fails_no_guard`, and the twin
+beside the fault where the experiment differs in more than the fault.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+from safetensors.torch import load_file, save_file
+
+from assay.core.files import read_json, sha256_file, write_json
+from assay.core.guard import GUARDS
+
+
+def test_a_healthy_run_fails_no_guard(finished):
+    records = finished.run.guards.records()
+    assert {r.guard for r in records} == set(GUARDS)
+    assert finished.failed() == set()
+    assert [r.guard for r in records if r.status == "skip"] == []
+    assert read_json(finished.run.summary)["verdict"]["outcome"] == "better"
+
+
+def test_supervision_a_prefix_that_stands_in_the_text_too(case, rows, base_with_prefix):
+    doubled = case([row | {"text": "<s>" + row["text"]} for row in rows])
+    assert doubled.assay("run", f"base={base_with_prefix}") == 3
+    assert doubled.failed() == {"supervision"}
+    assert not doubled.run.metrics.exists()
+
+
+def test_supervision_twin(case, base_with_prefix):
+    plain = case()
+    assert plain.assay("run", f"base={base_with_prefix}") == 0
+    assert plain.failed() == set()
+
+
+def test_split_leak_passages_pasted_into_another_play(case, rows):
+    names = sorted({row["play"] for row in rows})
+    pasted = [{"play": names[(names.index(row["play"]) + 1) % len(names)], "text": row["text"]} for row in rows[::4]]
+    leaky = case(rows + pasted)
+    assert leaky.assay("run") == 3
+    assert leaky.failed() == {"split-leak"}
+    assert leaky.run.finished("prepare") is None
+
+
+def test_power_too_few_groups(case, rows):
+    few = sorted({row["play"] for row in rows})[:8]
+    small = case([row for row in rows if row["play"] in few])
+    assert small.assay("run") == 0
+    assert small.failed() == {"power"}
+    assert read_json(small.run.summary)["verdict"]["outcome"] == "cannot-conclude"
+
+
+def test_weights_moved_a_rate_too_small_for_the_numbers(case):
+    still = case()
+    assert still.assay("run", "train.learning_rate=2e-40") == 3
+    assert still.failed() == {"weights-moved"}
+
+
+def test_finite_training_a_rate_with_a_lost_minus(case):
+    wild = case()
+    assert wild.assay("run", "train.learning_rate=2e+30") == 3
+    assert wild.failed() == {"finite-training"}
+
+
+def _zero_b(run):
+    file = run.adapter / "adapter_model.safetensors"
+    save_file({k: v * 0 if "lora_B" in k else v for k, v in load_file(file).items()}, file, {"format": "pt"})
+
+
+def _rename_keys(run):
+    file = run.adapter / "adapter_model.safetensors"
+    save_file({k.replace("q_proj", "query"): v for k, v in load_file(file).items()}, file, {"format": "pt"})
+
+
+def _cut_short(run):
+    file = run.adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _lose(run):
+    (run.adapter / "adapter_model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("harm", [_zero_b, _rename_keys, _cut_short, _lose])
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_adapter_integrity(healthy, harm, command):
+    harm(healthy.run)
+    assert healthy.again(command) == 3
+    assert healthy.failed() == {"adapter-integrity"}
+    assert "No verdict" in healthy.run.report.read_text()
+
+
+def test_adapter_integrity_another_runs_adapter(healthy):
+    first = healthy.run
+    assert healthy.assay("train", "seed=7") == 0
+    shutil.copy(healthy.run.adapter / "adapter_model.safetensors", first.adapter)
+    shutil.rmtree(healthy.run.path)
+    assert healthy.again("evaluate") == 3
+    assert healthy.failed() == {"adapter-integrity"}
+
+
+def test_adapter_effect_a_rate_that_teaches_nothing(case):
+    faint = case()
+    assert faint.assay("run", "train.learning_rate=1e-8") == 3
+    assert faint.failed() == {"adapter-effect"}
+
+
+def test_fresh_reload_a_changed_scale(healthy):
+    file = healthy.run.adapter / "adapter_config.json"
+    write_json(file, read_json(file) | {"lora_alpha": 64})
+    assert healthy.again("evaluate") == 3
+    assert healthy.failed() == {"fresh-reload"}
+
+
+def test_right_split_evaluated_on_training_texts(healthy):
+    shutil.copy(healthy.run.split("train"), healthy.run.split("test"))
+    assert healthy.again("evaluate") == 3
+    assert healthy.failed() == {"right-split"}
+
+
+def test_right_split_a_training_file_changed_before_training(case):
+    changed = case()
+    assert changed.assay("prepare") == 0
+    shutil.copy(changed.run.split("test"), changed.run.split("train"))
+    assert changed.assay("run") == 3
+    assert changed.failed() == {"right-split"}
+
+
+def _edit_texts(run, *columns):
+    pl.read_parquet(run.texts).with_columns(*columns).write_parquet(run.texts)
+
+
+def test_unit_counting_bytes_edited_by_hand(healthy):
+    _edit_texts(healthy.run, pl.col("bytes") * 2)
+    assert healthy.again("report") == 3
+    assert healthy.failed() == {"unit-counting"}
+
+
+def test_a_a_control_base_scores_from_elsewhere(healthy):
+    entry = next((healthy.runs / ".store" / "base-scores").iterdir())
+    for name in ("scores.parquet", "probes.parquet"):
+        frame = pl.read_parquet(entry / name).with_columns(pl.col("nats").list.eval(pl.element() * 1.1))
+        frame.write_parquet(entry / name)
+        write_json(entry / "hashes.json", read_json(entry / "hashes.json") | {name: sha256_file(entry / name)})
+    assert healthy.assay("run", "seed=7") == 3
+    assert healthy.failed() == {"a-a-control"}
+
+
+def test_a_a_control_base_scores_edited(healthy):
+    entry = next((healthy.runs / ".store" / "base-scores").iterdir())
+    pl.read_parquet(entry / "scores.parquet").reverse().write_parquet(entry / "scores.parquet")
+    assert healthy.assay("run", "seed=7") == 3
+    assert healthy.failed() == {"a-a-control"}
+
+
+def test_a_a_control_twin(healthy, capsys):
+    assert healthy.assay("run", "seed=7") == 0
+    assert healthy.failed() == set()
+
+
+def test_impossible_equality_the_base_reported_twice(healthy):
+    _edit_texts(healthy.run, pl.col("nll_base").alias("nll_tuned"))
+    assert healthy.again("report") == 3
+    assert healthy.failed() == {"impossible-equality"}
+
+
+def _drones() -> list[dict[str, str]]:
+    """Rows of one endless word, of another length in each group: no passage is shared, and nothing is left to guess."""
+    return [{"play": f"group {i:02}", "text": ("a" * (60 + i) + " ") * 31} for i in range(20)]
+
+
+def test_plausibility_too_good_to_be_prose(case):
+    easy = case(_drones())
+    assert easy.assay("run", "adapter.kind=full", "train.learning_rate=0.01", "train.steps=40") == 3
+    assert easy.failed() == {"plausibility"}
+
+
+def test_paired_verdict_a_training_that_does_harm(case):
+    harmed = case()
+    assert harmed.assay("run", "train.learning_rate=0.5") == 0
+    assert harmed.failed() == {"paired-verdict"}
+    assert read_json(harmed.run.summary)["verdict"]["outcome"] == "worse"
+
+
+def test_seeds_one_seed_cannot_speak_for_the_recipe(case):
+    claim = case()
+    assert claim.assay("run", "evaluate.claim=recipe") == 0
+    assert claim.failed() == {"seeds"}
+
+
+def _marked(rows):
+    return [row | {"text": "".join("<|im_start|>" * 3 + char for char in row["text"][:60])} for row in rows]
+
+
+def test_output_hygiene_markers_learnt_from_the_texts(case, rows, base_with_prefix):
+    marked = case(_marked(rows))
+    assert marked.assay("run", f"base={base_with_prefix}", "train.steps=40") == 0
+    assert marked.failed() == {"output-hygiene"}
+
+
+def test_receipt_a_hash_gone_from_the_identity(healthy):
+    identity = read_json(healthy.run.identity)
+    identity["base"]["hash"] = None
+    write_json(healthy.run.identity, identity)
+    assert healthy.again("report") == 0
+    assert healthy.failed() == {"receipt"}
+    assert json.loads(healthy.run.receipt.read_text())["base"]["hash"] is None
