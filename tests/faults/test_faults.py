@@ -182,7 +182,7 @@ def test_plausibility_too_good_to_be_prose(case):
 
 def test_paired_verdict_a_training_that_does_harm(case):
     harmed = case()
-    assert harmed.assay("run", "train.learning_rate=0.5") == 0
+    assert harmed.assay("run", "adapter.kind=full", "train.steps=2", "train.learning_rate=0.5") == 0
     assert harmed.failed() == {"paired-verdict"}
     assert read_json(harmed.run.summary)["verdict"]["outcome"] == "worse"
 
