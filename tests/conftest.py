@@ -18,6 +18,12 @@ from assay.core.rundir import STAGES, RunDir
 
 os.environ["MPLBACKEND"] = "Agg"
 
+# Each of the test runner's workers keeps to a core of its own: two that share two cores wait for each other.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _WORKER and hasattr(os, "sched_setaffinity"):
+    _CORES = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_CORES[int(_WORKER.removeprefix("gw")) % len(_CORES)]})
+
 # The same examples on every machine, however slow: a failure here is a failure everywhere.
 settings.register_profile("assay", deadline=None, derandomize=True)
 settings.load_profile("assay")
