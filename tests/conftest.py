@@ -97,7 +97,6 @@ def _plan(run: RunDir) -> list[Path]:
             "schema": 1,
             "memory": {
                 "predicted": {"weights": 500_000, "logits": 1_500_000, "total": 2_000_000},
-                "measured_peak": None,
             },
             "decisions": {"precision": {"value": "fp32", "why": "no bf16 here", "measured": None}, "device": "cpu"},
             "steps": 30,

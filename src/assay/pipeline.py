@@ -13,7 +13,15 @@ from assay.config.schema import DataConfig, Experiment
 from assay.core.cache import cache_dir
 from assay.core.console import Console
 from assay.core.errors import AssayError, GuardError, InputError, Interrupted
-from assay.core.files import read_json, remove_leftovers, sha256_file, sha256_json, write_json, write_text
+from assay.core.files import (
+    directory_atomic,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_text,
+)
 from assay.core.guard import GuardBook, record
 from assay.core.identity import Identity, find_run, make_identity, new_run
 from assay.core.ledger import Ledger, is_run, resolve_run
@@ -138,12 +146,18 @@ def _same_identity(run: RunDir, identity: Identity, overrides: Sequence[str]) ->
 
 def _create(work: Work) -> RunDir:
     run = new_run(work.runs_dir / work.loaded.experiment.name, work.identity)
+    with directory_atomic(run.path) as folder:
+        _describe(RunDir(folder), work)
+    return run
+
+
+def _describe(run: RunDir, work: Work) -> None:
+    """What a run is, before anything is done: as written, resolved, and its identity."""
     base = {"spec": work.base.spec, "kind": work.base.kind, "revision": work.base.revision, "note": work.base.note}
     write_text(run.experiment, work.loaded.text)
     write_text(run.resolved, resolved_yaml(work.loaded))
     write_json(run.identity, work.identity.as_json(base=base))
     run.event("created", experiment=str(work.loaded.path), assay=version())
-    return run
 
 
 def _bring(run: RunDir, work: Work, until: str) -> Outcome:

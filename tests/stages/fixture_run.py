@@ -99,7 +99,6 @@ def write_plan(run: RunDir) -> None:
             "memory": {
                 "predicted": {**predicted, "total": sum(predicted.values())},
                 "runtime": 180_000_000,
-                "measured_peak": 1_702_000_000,
             },
             "time": {"predicted_train_seconds": 214.0, "step_seconds": 7.1},
             "decisions": {

@@ -22,7 +22,7 @@ from assay.core.guard import GUARDS, record
 from assay.core.rundir import RunDir
 from assay.stages.compare.evidence import within_group
 from assay.stages.compare.plots import MAX_POINTS, thin, tick_text, ticks
-from assay.stages.compare.report import render, summary_lines, write_report
+from assay.stages.compare.report import render, write_report
 from assay.stages.compare.words import chance, decimals_for, fixed, interval, short, value_text
 
 
@@ -306,23 +306,6 @@ def test_a_damaged_file_is_named(run: RunDir) -> None:
         write_report(run)
     assert caught.value.where == str(run.summary)
     assert not run.report.exists()
-
-
-def test_summary_lines(run: RunDir, tmp_path: Path) -> None:
-    write_report(run)
-    lines = summary_lines(run)
-    assert lines[0].startswith("Better by 0.098 ± 0.011 bits per byte (8 held-out groups)")
-    assert lines[1:] == [
-        "Guards: 14 passed, 2 warned (power, seeds), 0 failed, 1 skipped (output-hygiene)",
-        "Peak memory 1.7 GB (planned 1.8 GB); time 4 min 54 s (train 3 min 28 s)",
-        f"Report: {run.report}",
-    ]
-    failed = summary_lines(make_run(tmp_path / "failed", guards=[FAILED]))
-    assert failed[:2] == ["No verdict: the validity guard adapter-effect failed.", f"  adapter-effect: {FAILED.why}"]
-    stopped = summary_lines(make_run(tmp_path / "stopped", until="plan"))
-    assert stopped[0] == "No verdict: the held-out texts have not been scored."
-    assert "Peak memory not measured; time 14 s (plan 10 s)" in stopped
-    assert stopped[-1] == "Report: not written yet"
 
 
 def test_the_report_needs_no_torch() -> None:

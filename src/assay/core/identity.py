@@ -113,12 +113,11 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def new_run(folder: Path, identity: Identity) -> RunDir:
-    """A fresh run directory: `<time>-<short hash>`."""
+    """Where a new run goes: `<time>-<short hash>`, a name that nothing has yet. Nothing is made."""
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
     path = folder / f"{stamp}-{identity.id[:8]}"
     number = 1
     while path.exists():
         number += 1
         path = folder / f"{stamp}-{identity.id[:8]}-{number}"
-    path.mkdir(parents=True)
     return RunDir(path)

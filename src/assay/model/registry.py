@@ -83,6 +83,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2-tiny": {
         "model_type": "gpt2",
         "vocab_size": 257,
+        "bos_token_id": 256,
+        "eos_token_id": 256,
         "n_positions": 1024,
         "n_embd": 64,
         "n_layer": 4,

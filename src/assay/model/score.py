@@ -146,9 +146,12 @@ def output_weight(model: PreTrainedModel | PeftModel) -> Tensor:
     head = whole.get_output_embeddings()
     weight: Tensor = head.weight
     probe = torch.arange(4, device=weight.device)[None] % weight.shape[0]
+    training = whole.training
+    whole.eval()  # dropout would make any two calls differ
     with torch.no_grad():
         logits = whole(input_ids=probe, use_cache=False).logits.float()
         plain = functional.linear(whole.base_model(input_ids=probe, use_cache=False).last_hidden_state, weight).float()
+    whole.train(training)
     if not torch.allclose(logits, plain, rtol=1e-2, atol=1e-2 * float(plain.abs().max() + 1e-6)):
         raise InputError(
             f"{type(whole).__name__} changes its logits after the output layer, which is not supported",

@@ -1,4 +1,4 @@
-"""The verdict in words: what stands first on the page and last in the terminal."""
+"""The verdict in words: what stands first on the page."""
 
 from __future__ import annotations
 

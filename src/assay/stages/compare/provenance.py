@@ -66,6 +66,7 @@ def plan(evidence: Evidence) -> Json:
         return {"missing": evidence.why_missing("plan")}
     memory = found.get("memory") or {}
     predicted = memory.get("predicted") or {}
+    measured = (evidence.training or {}).get("peak_memory")
     terms = [(name(k), float(v), data_size(v), "base") for k, v in predicted.items() if k != "total" and defined(v)]
     if (runtime := defined(memory.get("runtime"))) is not None:
         terms.append(("Python and libraries", runtime, data_size(runtime), "base"))
@@ -73,7 +74,7 @@ def plan(evidence: Evidence) -> Json:
         (label, value, data_size(value), css)
         for label, css, raw in (
             ("predicted", "total", planned_memory(evidence)),
-            ("measured peak", "tuned", memory.get("measured_peak")),
+            ("measured peak", "tuned", measured),
         )
         if (value := defined(raw)) is not None
     ]
@@ -90,7 +91,7 @@ def plan(evidence: Evidence) -> Json:
         "missing": None,
         "memory": bars([*terms, *ends]) if terms or ends else None,
         "decisions": decisions,
-        "unmeasured": defined(memory.get("measured_peak")) is None,
+        "unmeasured": defined(measured) is None,
         "time": pairs(found.get("time")),
         "model": pairs(found.get("model")),
         "machine": pairs(found.get("machine")),
