@@ -113,6 +113,8 @@ def test_killed_and_given_again_it_ends_with_the_same_bits(moment, straight, tmp
     assert not list(killed.run.path.rglob(".*.tmp"))
     lines = [line for line in read_lines(killed.run.metrics) if "loss" in line]
     assert [line["step"] for line in lines] == list(range(1, 31))
+    statuses = [{r.guard: r.status for r in case.run.guards.records()} for case in (killed, straight)]
+    assert statuses[0] == statuses[1]
     ours, theirs = read_json(killed.run.summary), read_json(straight.run.summary)
     assert ours["difference"] == theirs["difference"]
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from assay.config.load import Loaded, load_experiment, resolved_yaml
 from assay.config.schema import DataConfig, Experiment
 from assay.core.cache import cache_dir
 from assay.core.console import Console
+from assay.core.describe import settings
 from assay.core.errors import AssayError, GuardError, InputError, Interrupted
 from assay.core.files import (
     directory_atomic,
+    disk_errors,
     read_json,
     remove_leftovers,
     sha256_file,
@@ -25,7 +30,7 @@ from assay.core.files import (
 from assay.core.guard import GuardBook, record
 from assay.core.identity import Identity, find_run, make_identity, new_run
 from assay.core.ledger import Ledger, is_run, resolve_run
-from assay.core.optional import require
+from assay.core.optional import installed, require
 from assay.core.receipt import version
 from assay.core.rundir import STAGES, RunDir
 from assay.core.store import Store
@@ -93,15 +98,19 @@ def run(
     if existing is not None and new:
         raise InputError("--new makes a run from an experiment, and this is a run", where=target, fix="leave --new out")
     loaded = load_experiment(existing.resolved if existing else target, overrides)
-    work = _resolve(loaded, runs_dir, console)
-    there = existing or (None if new else find_run(runs_dir / loaded.experiment.name, work.identity))
-    if existing is not None:
+    work = _resolve(loaded if existing is None else _with_origins(existing, loaded), runs_dir, console)
+    if existing is None:
+        there = _find_or_create(work, new)
+    else:
+        there = existing
         _same_identity(existing, work.identity, overrides)
-    if there is None:
-        there = _create(work)
-    with there.lock():
-        remove_leftovers(there.path)
-        return _bring(there, work, until)
+    try:
+        with there.lock():
+            remove_leftovers(there.path)
+            _note_new_settings(there, work)
+            return _bring(there, work, until)
+    finally:
+        Ledger(runs_dir).upsert(there)
 
 
 def _existing(target: str, runs_dir: Path) -> RunDir | None:
@@ -144,11 +153,34 @@ def _same_identity(run: RunDir, identity: Identity, overrides: Sequence[str]) ->
         )
 
 
-def _create(work: Work) -> RunDir:
-    run = new_run(work.runs_dir / work.loaded.experiment.name, work.identity)
-    with directory_atomic(run.path) as folder:
-        _describe(RunDir(folder), work)
-    return run
+def _find_or_create(work: Work, new: bool) -> RunDir:
+    """The run with this identity; made, whole, where there is none. One process at a time."""
+    folder = work.runs_dir / work.loaded.experiment.name
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        found = None if new else find_run(folder, work.identity)
+        if found is None:
+            for leftover in folder.glob(".*.tmp"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            found = new_run(folder, work.identity)
+            with directory_atomic(found.path) as temporary:
+                _describe(RunDir(temporary), work)
+        return found
+
+
+def _with_origins(run: RunDir, loaded: Loaded) -> Loaded:
+    """A run's own values, each with the origin that it had when the run was made."""
+    before = {entry["key"]: entry["origin"] for entry in settings(run)}
+    origins = {k: o if o == "--set" else before.get(k, o) for k, o in loaded.origins.items()}
+    return replace(loaded, origins=origins)
+
+
+def _note_new_settings(run: RunDir, work: Work) -> None:
+    """What may change without making another run (evaluation, device) is written down when it does."""
+    if load_experiment(run.resolved).experiment != work.loaded.experiment:
+        write_text(run.resolved, resolved_yaml(work.loaded))
+        run.event("settings changed", sha256=sha256_file(run.resolved))
 
 
 def _describe(run: RunDir, work: Work) -> None:
@@ -161,28 +193,34 @@ def _describe(run: RunDir, work: Work) -> None:
 
 
 def _bring(run: RunDir, work: Work, until: str) -> Outcome:
-    ledger = Ledger(work.runs_dir)
     done: list[str] = []
     try:
         for stage in STAGES[: STAGES.index(until) + 1]:
-            if _needed(run, work, stage):
+            if _needed(run, work, stage, asked=stage == until):
                 _refuse_changed_inputs(run, stage)
                 _perform(run, work, stage)
                 done.append(stage)
-                ledger.upsert(run)
+        _no_failure_left(run, until)
+    except (Interrupted, KeyboardInterrupt) as error:
+        run.event("interrupted")
+        if isinstance(error, Interrupted):
+            raise
+        raise Interrupted("interrupted; what is done is kept", fix="the same command goes on from here") from None
     except AssayError as error:
         run.event("stopped", kind=type(error).__name__, why=error.what)
         if isinstance(error, GuardError):
-            if not any(r.guard == error.guard and r.status == "fail" for r in run.guards.records()):
+            if error.guard not in {r.guard for r in run.guards.failed_validity()}:
                 run.guards.add(record(error.guard, "fail", error.why, fix=error.fix))
             _report_without_verdict(run)
-        ledger.upsert(run)
         raise
-    except KeyboardInterrupt:
-        run.event("interrupted")
-        ledger.upsert(run)
-        raise Interrupted("interrupted; what is done is kept", fix="the same command goes on from here") from None
     return Outcome(run, done, not done)
+
+
+def _no_failure_left(run: RunDir, until: str) -> None:
+    """A run whose records hold a failed validity guard has no verdict, however it came to be there."""
+    for r in run.guards.failed_validity():
+        if STAGES.index(r.stage) <= STAGES.index(until):
+            raise GuardError(r.guard, r.why, where=str(run.guards.path), fix=r.fix)
 
 
 def _key(run: RunDir, work: Work, stage: str) -> str:
@@ -195,7 +233,7 @@ def _key(run: RunDir, work: Work, stage: str) -> str:
         "plan": [work.identity.id],
         "train": [work.identity.id],
         "evaluate": [work.identity.id, e.evaluate.model_dump(mode="json")],
-        "report": [version(), sha256_file(run.identity)],
+        "report": [version(), sha256_file(run.identity), sha256_file(run.resolved)],
     }
     return sha256_json([stage, VERSIONS[stage], part[stage], inputs])
 
@@ -205,14 +243,27 @@ def _current_outputs(run: RunDir, stage: str) -> dict[str, str | None]:
     return {name: sha256_file(run.path / name) if (run.path / name).is_file() else None for name in names}
 
 
-def _needed(run: RunDir, work: Work, stage: str) -> bool:
+def _needed(run: RunDir, work: Work, stage: str, *, asked: bool) -> bool:
+    """Whether a stage is to be done. `asked`: it is the one that the command names."""
     finished = run.finished(stage)
     if finished is None:
         return True
+    if stage == "plan":
+        return run.finished("train") is None and _undecided(run)
+    if stage not in ("evaluate", "report"):
+        # what was prepared or trained is never silently made again; its changed outputs are refused or judged later
+        return False
     if finished["key"] != _key(run, work, stage):
-        # what was prepared or trained is never silently made again; its changed inputs are refused or judged later
-        return stage in ("evaluate", "report")
-    return stage == "report" and bool(run.changed_outputs("report"))
+        return True
+    if any(STAGES.index(r.stage) <= STAGES.index(stage) for r in run.guards.failed_validity()):
+        return True
+    changed = run.changed_outputs(stage)
+    return bool(changed) and (stage == "report" or asked or any(not (run.path / name).exists() for name in changed))
+
+
+def _undecided(run: RunDir) -> bool:
+    """The plan was made without torch, which is there now."""
+    return installed("torch") and read_json(run.plan)["decisions"]["threads"] is None
 
 
 def _refuse_changed_inputs(run: RunDir, stage: str) -> None:
@@ -225,6 +276,10 @@ def _refuse_changed_inputs(run: RunDir, stage: str) -> None:
     if changed and stage != "prepare":
         why = f"{', '.join(changed)} changed after it was prepared"
         run.guards.check(record("right-split", "fail", why, measured={"changed": changed}, threshold={"changed": 0}))
+    if stage in ("train", "evaluate") and run.changed_outputs("plan"):
+        raise InputError(
+            "was changed after the plan was made", where=str(run.plan), fix="restore it, or make another run with --new"
+        )
     if stage == "evaluate":
         changed = [n for n in run.changed_outputs("train") if not n.startswith(("adapter/", "model/"))]
         if changed:
@@ -235,8 +290,10 @@ def _refuse_changed_inputs(run: RunDir, stage: str) -> None:
 def _perform(run: RunDir, work: Work, stage: str) -> None:
     started = time.perf_counter()
     run.event("stage started", stage=stage)
-    later = STAGES[STAGES.index(stage) :]
-    run.guards.drop_stages(*(s for s in later if s != "prepare" or stage == "prepare"))
+    run.begin(stage)
+    run.guards.drop_stages(*STAGES[STAGES.index(stage) :])
+    if stage == "evaluate":
+        shutil.rmtree(run.evaluate, ignore_errors=True)  # numbers of an earlier evaluation must not pass for these
     outputs = _STAGES[stage](run, work)
     seconds = time.perf_counter() - started
     run.finish(stage, key=_key(run, work, stage), outputs=outputs, seconds=seconds)
@@ -341,4 +398,10 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
 
     loaded = load_experiment(run.resolved)
     base = locate(loaded.experiment.base, cache_dir())
+    if base.hash != read_json(run.identity)["base"]["hash"]:
+        raise InputError(
+            "the base is no longer the one that this run was trained on",
+            where=f"base: {base.spec}",
+            fix="restore it, or train again with --new",
+        )
     return open_session(run, base, cache_dir(), kind=loaded.experiment.adapter.kind, which=which, console=console)

@@ -123,6 +123,15 @@ def test_right_split_evaluated_on_training_texts(healthy):
     assert healthy.failed() == {"right-split"}
 
 
+def test_right_split_the_worst_group_left_out(healthy):
+    groups = read_json(healthy.run.summary)["groups"]
+    worst = min(groups, key=lambda group: group["difference"])["group"]
+    file = healthy.run.split("test")
+    pl.read_parquet(file).filter(pl.col("group") != worst).write_parquet(file)
+    assert healthy.again("evaluate") == 3
+    assert healthy.failed() == {"right-split"}
+
+
 def test_right_split_a_training_file_changed_before_training(case):
     changed = case()
     assert changed.assay("prepare") == 0
@@ -143,10 +152,9 @@ def test_unit_counting_bytes_edited_by_hand(healthy):
 
 def test_a_a_control_base_scores_from_elsewhere(healthy):
     entry = next((healthy.runs / ".store" / "base-scores").iterdir())
-    for name in ("scores.parquet", "probes.parquet"):
-        frame = pl.read_parquet(entry / name).with_columns(pl.col("nats").list.eval(pl.element() * 1.1))
-        frame.write_parquet(entry / name)
-        write_json(entry / "hashes.json", read_json(entry / "hashes.json") | {name: sha256_file(entry / name)})
+    file = entry / "scores.parquet"
+    pl.read_parquet(file).with_columns(pl.col("nats").list.eval(pl.element() * 1.1)).write_parquet(file)
+    write_json(entry / "hashes.json", {file.name: sha256_file(file)})
     assert healthy.assay("run", "seed=7") == 3
     assert healthy.failed() == {"a-a-control"}
 

@@ -88,8 +88,13 @@ def test_right_split_passes_on_the_frozen_test_texts() -> None:
     found = sound(right_split([("e1", "sha-e1"), ("e2", "sha-e2")], SPLITS))
     assert found.status == "pass"
     assert found.measured["scored_groups"] == found.measured["test_groups"] == 2
-    # An excerpt of the groups is still of the test split; how many groups is told.
-    assert "1 of its 2 groups" in sound(right_split([("e1", "sha-e1")], SPLITS)).why
+
+
+def test_right_split_fails_where_test_texts_are_left_out_or_counted_twice() -> None:
+    left_out = sound(right_split([("e1", "sha-e1")], SPLITS))
+    assert (left_out.status, left_out.measured["left_out"]) == ("fail", 1)
+    twice = sound(right_split([("e1", "sha-e1"), ("e2", "sha-e2"), ("e2", "sha-e2")], SPLITS))
+    assert (twice.status, twice.measured["twice"]) == ("fail", 1)
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,10 @@ def describe(run: RunDir) -> dict[str, Any]:
         InputError: one of the files is damaged.
     """
     row, evaluation = read_run(run), _read(run.summary)
+    verdict = evaluation.pop("verdict", None)
     return {
         "run": {**row, "path": str(run.path)},
-        "verdict": evaluation.get("verdict") if row["outcome"] else None,
+        "verdict": verdict if row["outcome"] else None,
         "settings": settings(run),
         "stages": _read(run.stages),
         "plan": _read(run.plan),

@@ -250,6 +250,10 @@ class GuardBook:
         kept = [r for r in self.records() if (r.guard, r.stage) not in fresh]
         write_json(self.path, [r.as_json() for r in [*kept, *records]])
 
+    def failed_validity(self) -> list[GuardRecord]:
+        """The class V records that have failed: with any of them there is no verdict."""
+        return [r for r in self.records() if r.cls == "V" and r.status == "fail"]
+
     def drop_stages(self, *stages: str) -> None:
         """Forget the records of stages that are about to be done again."""
         if self.path.exists():

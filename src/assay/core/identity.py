@@ -73,7 +73,8 @@ def make_identity(
 
 def runs_of(folder: Path) -> list[tuple[RunDir, dict[str, Any]]]:
     """The runs of one experiment with their identities, oldest first."""
-    found = [RunDir(path) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    names = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [RunDir(path) for path in names if path.is_dir() and not path.name.startswith(".")]
     return [(run, read_json(run.identity)) for run in found if run.identity.is_file()]
 
 
@@ -81,13 +82,13 @@ def find_run(folder: Path, identity: Identity) -> RunDir | None:
     """The newest run with this identity.
 
     Raises:
-        InputError: there is none, but an unfinished run differs from it in its data alone.
+        InputError: there is none, but a run that is under way differs from it in its data alone.
     """
     same, other_data = None, None
     for run, recorded in runs_of(folder):
         if recorded["id"] == identity.id:
             same, other_data = run, None
-        elif recorded.get("settings") == identity.settings_hash and run.finished("evaluate") is None:
+        elif recorded.get("settings") == identity.settings_hash and _under_way(run):
             other_data = (run, recorded)
     if same is None and other_data is not None:
         run, recorded = other_data
@@ -98,6 +99,11 @@ def find_run(folder: Path, identity: Identity) -> RunDir | None:
             fix="restore the data and give the same command again, or start anew with --new",
         )
     return same
+
+
+def _under_way(run: RunDir) -> bool:
+    """Something has been made from the data, and the run has not come to its end."""
+    return run.finished("prepare") is not None and run.finished("evaluate") is None
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -153,6 +153,12 @@ class RunDir:
         record: dict[str, Any] | None = read_json(self.stages).get(stage)
         return record
 
+    def begin(self, stage: str) -> None:
+        """Forget that `stage` and the later ones were finished: what they made is about to be made anew."""
+        if self.stages.exists():
+            records = read_json(self.stages)
+            write_json(self.stages, {name: records[name] for name in STAGES[: STAGES.index(stage)] if name in records})
+
     def finish(self, stage: str, *, key: str, outputs: Iterable[Path], seconds: float) -> None:
         """Record a stage as finished, with the hashes of what it wrote; later stages are forgotten."""
         records = read_json(self.stages) if self.stages.exists() else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -74,7 +75,7 @@ def right_split(scored: Sequence[tuple[str, str]], splits: Mapping[str, Sequence
         scored: (id, sha256 of the whole text) of each scored text.
         splits: the manifest's ``splits``: train, dev and test, each a list with ``id``, ``group`` and ``sha256``.
     """
-    threshold = {"not_in_test": 0, "changed": 0, "in_train": 0}
+    threshold = {"not_in_test": 0, "changed": 0, "in_train": 0, "left_out": 0, "twice": 0}
     if not scored:
         return record("right-split", "skip", "no text was scored", threshold=threshold)
     test = {row["id"]: row for row in splits.get("test", ())}
@@ -83,11 +84,13 @@ def right_split(scored: Sequence[tuple[str, str]], splits: Mapping[str, Sequence
     trained = [i for i, sha in scored if i in train_ids or sha in train_texts]
     strange = [i for i, _ in scored if i not in test]
     changed = [i for i, sha in scored if i in test and test[i]["sha256"] != sha]
+    ids = Counter(i for i, _ in scored)
+    missing, twice = [i for i in test if i not in ids], [i for i, times in ids.items() if times > 1]
     groups = {row["group"] for row in test.values()}
     scored_groups = {test[i]["group"] for i, _ in scored if i in test}
     measured = {
         "scored": len(scored), "not_in_test": len(strange), "changed": len(changed), "in_train": len(trained),
-        "test_groups": len(groups), "scored_groups": len(scored_groups),
+        "left_out": len(missing), "twice": len(twice), "test_groups": len(groups), "scored_groups": len(scored_groups),
     }  # fmt: skip
     found = [
         f"{len(names)} of {count(len(scored), 'scored text')} {what} ({named(names)})"
@@ -98,6 +101,10 @@ def right_split(scored: Sequence[tuple[str, str]], splits: Mapping[str, Sequence
         )
         if names
     ]
+    if missing:
+        found.append(f"{len(missing)} of {count(len(test), 'test text')} were left out ({named(missing)})")
+    if twice:
+        found.append(f"{count(len(twice), 'text')} stand there more than once ({named(twice)})")
     why = sentence(found) or (
         f"all {count(len(scored), 'scored text')} stand in the frozen test split "
         f"({len(scored_groups)} of its {count(len(groups), 'group')}), none in the training split"

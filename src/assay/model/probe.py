@@ -26,6 +26,13 @@ def pick_device(wish: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def gpu_name(device: str) -> str | None:
+    """What the accelerator calls itself; None on a CPU."""
+    if device == "cuda":
+        return str(torch.cuda.get_device_name())
+    return "Apple GPU" if device == "mps" else None
+
+
 def available(device: str) -> bool:
     """Whether torch sees such a device."""
     if device == "cuda":

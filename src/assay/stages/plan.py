@@ -15,7 +15,7 @@ import psutil
 
 from assay.config.schema import Experiment
 from assay.core.console import Console, duration, size
-from assay.core.errors import MachineError
+from assay.core.errors import InputError, MachineError
 from assay.core.files import read_json, write_json
 from assay.core.optional import installed
 from assay.core.rundir import RunDir
@@ -60,6 +60,14 @@ def plan(run: RunDir, experiment: Experiment, base: BaseRef, console: Console) -
     a, t = experiment.adapter, experiment.train
     here = machine()
     s = memory.shape(base.config)
+    longest = max(t.max_length, experiment.evaluate.window)
+    if longest > s.positions:
+        key = "train.max_length" if t.max_length == longest else "evaluate.window"
+        raise InputError(
+            f"{longest} tokens are more than the base can take, which is {s.positions}",
+            where=f"{key} with base: {base.spec}",
+            fix=f"--set {key}={s.positions}, or less",
+        )
     trained = memory.trainable_parameters(s, kind=a.kind, rank=a.rank, targets=a.targets)
     decisions = _decide(t.precision, t.device)
     precision = decisions["precision"]["value"]
@@ -73,7 +81,7 @@ def plan(run: RunDir, experiment: Experiment, base: BaseRef, console: Console) -
         )
     tokens = _train_bytes(run) / BYTES_PER_TOKEN
     steps = t.steps or max(1, round((t.epochs or 1) * tokens / t.batch_tokens))
-    speed = decisions.pop("gflops")
+    speed, here["gpu"] = decisions.pop("gflops"), decisions.pop("gpu")
     seconds = None
     if speed:
         seconds = steps * min(t.batch_tokens, tokens) * memory.flops_per_token(s, kind=a.kind) / speed / 1e9
@@ -108,6 +116,7 @@ def _decide(precision: str, device: str) -> dict[str, Any]:
             "threads": None,
             "attention": "packed",
             "gflops": None,
+            "gpu": None,
         }
     from assay.model import probe
 
@@ -126,6 +135,7 @@ def _decide(precision: str, device: str) -> dict[str, Any]:
         "threads": probe.threads(),
         "attention": "packed",
         "gflops": measured.get(f"{decided['value']}_gflops"),
+        "gpu": probe.gpu_name(chosen),
     }
 
 

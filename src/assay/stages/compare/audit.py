@@ -9,7 +9,7 @@ import polars as pl
 
 from assay.core.errors import InputError
 from assay.core.files import read_json
-from assay.core.guard import GuardRecord, record
+from assay.core.guard import GUARDS, GuardRecord, record
 from assay.core.receipt import write_receipt
 from assay.core.rundir import RunDir
 from assay.data.items import Item, read_items
@@ -38,11 +38,19 @@ def audit(run: RunDir) -> None:
         outcome.receipt(receipt),
     )
     _unchanged(run, summary, rows)
+    _all_recorded(run)
     run.guards.check(
         outcome.paired_verdict(verdict, difference),
         outcome.power(difference, verdict.smallest_effect),
         outcome.seeds(verdict.seeds, summary["settings"]["claim"]),
     )
+
+
+def _all_recorded(run: RunDir) -> None:
+    """A validity guard that never ran is no guard that passed."""
+    there = {r.guard for r in run.guards.records()}
+    validity = [name for name, guard in GUARDS.items() if guard.cls == "V"]
+    run.guards.check(*(record(name, "fail", "this check has no record") for name in validity if name not in there))
 
 
 def _rows(run: RunDir) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 from scipy.special import stdtrit
 
+from assay.core import words
 from assay.core.files import read_json, read_lines
-from assay.core.guard import GUARDS, GuardRecord
+from assay.core.guard import GuardRecord
 from assay.core.rundir import STAGES, RunDir
 
 Json = dict[str, Any]
@@ -49,7 +50,7 @@ class Evidence:
     @property
     def failed_validity(self) -> list[GuardRecord]:
         """The validity guards that failed: with any of them there is no verdict."""
-        return [r for r in self.guards if r.cls == "V" and r.status == "fail"]
+        return words.failed_validity(self.guards)
 
     @property
     def verdict(self) -> Json | None:
@@ -60,22 +61,17 @@ class Evidence:
     @property
     def unrecorded(self) -> list[str]:
         """Guards of the registry that left no record in this run."""
-        seen = {r.guard for r in self.guards}
-        return [guard for guard in GUARDS if guard not in seen]
+        return words.unrecorded(self.guards)
 
     def by_guard(self) -> dict[str, list[GuardRecord]]:
         """The records of each guard, the worst first: several stages may have checked it."""
-        found: dict[str, list[GuardRecord]] = {}
-        for r in self.guards:
-            found.setdefault(r.guard, []).append(r)
-        order = ("fail", "warn", "pass", "skip")
-        return {guard: sorted(rows, key=lambda r: order.index(r.status)) for guard, rows in found.items()}
+        return words.by_guard(self.guards)
 
     def with_status(self, status: str) -> list[str]:
         """The guards whose worst record has this status; `none`: those of the registry that left no record."""
         if status == "none":
             return self.unrecorded
-        return [guard for guard, rows in self.by_guard().items() if rows[0].status == status]
+        return words.with_status(self.guards, status)
 
     def why_missing(self, stage: str) -> str:
         """Why the results of `stage` are not there, from what the run recorded."""
@@ -128,7 +124,7 @@ def gather(run: RunDir) -> Evidence:
     def maybe(path: Path) -> Json | None:
         return read_json(path) if path.exists() else None
 
-    events = read_lines(run.path / "events.jsonl")
+    events = read_lines(run.events)
     return Evidence(
         run=run,
         identity=maybe(run.identity),

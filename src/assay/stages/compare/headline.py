@@ -6,18 +6,20 @@ from typing import Any
 
 from markupsafe import Markup
 
+from assay.core.words import OUTCOMES, no_verdict
+from assay.core.words import guard_line as tally
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import bars, interval_plot
 from assay.stages.compare.words import NBSP, chance, count, decimals_for, defined, fixed, interval, percent, short
 
 PAGE_BYTES = 2000  # the everyday picture: one printed page of about this many letters
-# Outcome → the word on the badge, its style, its sign (never colour alone).
-OUTCOMES = {
-    "better": ("Better", "good", "✓"),
-    "better-but-small": ("Better, but small", "good", "✓"),
-    "not-shown": ("Not shown", "plain", "≈"),
-    "worse": ("Worse", "bad", "▼"),
-    "cannot-conclude": ("Cannot conclude", "warn", "?"),
+# Outcome → the badge's style and sign (never colour alone).
+BADGES = {
+    "better": ("good", "✓"),
+    "better-but-small": ("good", "✓"),
+    "not-shown": ("plain", "≈"),
+    "worse": ("bad", "▼"),
+    "cannot-conclude": ("warn", "?"),
 }
 
 
@@ -25,8 +27,8 @@ def sentence(evidence: Evidence) -> str:
     """The verdict's one sentence, or why there is none."""
     failed = evidence.failed_validity
     if failed:
-        names = " and ".join(dict.fromkeys(r.guard for r in failed))
-        return f"No verdict: the validity {'guards' if ' and ' in names else 'guard'} {names} failed."
+        said = no_verdict(failed)
+        return f"{said[0].upper()}{said[1:]}."
     if evidence.verdict is None:
         return "No verdict: the held-out texts have not been scored."
     said = str(evidence.verdict.get("sentence") or "the verdict's sentence was not recorded")
@@ -48,7 +50,8 @@ def badge(evidence: Evidence) -> tuple[str, str, str]:
     if evidence.verdict is None:
         return ("Not measured", "plain", "–")
     outcome = str(evidence.verdict.get("outcome"))
-    return OUTCOMES.get(outcome, (outcome, "plain", "–"))
+    word = OUTCOMES.get(outcome, outcome)
+    return (f"{word[:1].upper()}{word[1:]}", *BADGES.get(outcome, ("plain", "–")))
 
 
 def difference(evidence: Evidence) -> Json:
@@ -149,15 +152,8 @@ def scope(evidence: Evidence) -> str:
 
 
 def guard_line(evidence: Evidence, *, names: bool = True) -> str:
-    """``Guards: 15 passed, 1 warned (power), 0 failed, 1 skipped``; guards without a record are counted too."""
-    said: list[str] = []
-    for status, word in (("pass", "passed"), ("warn", "warned"), ("fail", "failed"), ("skip", "skipped")):
-        found = evidence.with_status(status)
-        listed = f" ({', '.join(found)})" if names and found and status != "pass" else ""
-        said.append(f"{len(found)} {word}{listed}")
-    if evidence.unrecorded:
-        said.append(f"{len(evidence.unrecorded)} not run")
-    return ", ".join(said)
+    """``15 passed, 1 warned (power), 0 failed, 1 skipped``; guards without a record are counted too."""
+    return tally(evidence.guards, names=names)
 
 
 def checks(evidence: Evidence) -> str:

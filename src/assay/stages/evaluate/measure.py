@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from peft import PeftModel
+from tokenizers import Tokenizer, processors
 from transformers import PreTrainedModel
 
 from assay.core.console import Console
@@ -33,8 +34,8 @@ class Probes:
         return median_change(self.packed, self.single)
 
     def noise_bpb(self, texts: Sequence[str]) -> float:
-        """How far the mean score moves between two measurements, in bits per byte."""
-        return abs(mean_bpb(self.packed, texts) - mean_bpb(self.single, texts))
+        """How far a text's score moves between two measurements, on average, in bits per byte."""
+        return mean_change_bpb(self.packed, self.single, texts)
 
 
 def scorer(
@@ -64,14 +65,17 @@ def generate_all(
     return [generate(model, tokenizer, p, seed=seed + i, **decoding) for i, p in enumerate(prompts)]
 
 
-def covered_bytes(tokenizer: TextTokenizer, text: str) -> int:
-    """UTF-8 bytes of the characters that the text's tokens stand for."""
-    covered = np.zeros(len(text), dtype=bool)
-    for start, end in tokenizer.backend.encode(text, add_special_tokens=False).offsets:
-        covered[start:end] = True
-    if covered.all():
-        return len(text.encode())
-    return sum(len(char.encode()) for char, seen in zip(text, covered, strict=True) if seen)
+def covered_bytes(tokenizer: TextTokenizer, texts: Sequence[str]) -> int:
+    """UTF-8 bytes of the characters that the texts' tokens stand for."""
+    bare = Tokenizer.from_str(tokenizer.backend.to_str())
+    bare.post_processor = processors.Sequence([])  # some of them trim white space off the offsets
+    total = 0
+    for text, encoding in zip(texts, bare.encode_batch(list(texts), add_special_tokens=False), strict=True):
+        covered = np.zeros(len(text), dtype=bool)
+        for start, end in encoding.offsets:
+            covered[start:end] = True
+        total += sum(len(char.encode()) for char, seen in zip(text, covered, strict=True) if seen)
+    return total
 
 
 def median_change(one: Sequence[Nats], other: Sequence[Nats]) -> float:
@@ -80,10 +84,10 @@ def median_change(one: Sequence[Nats], other: Sequence[Nats]) -> float:
     return float(np.median(changes)) if len(changes) else 0.0
 
 
-def mean_bpb(nats: Sequence[Nats], texts: Sequence[str]) -> float:
-    """Mean over texts of their bits per byte."""
-    values = [n.sum() / math.log(2) / len(t.encode()) for n, t in zip(nats, texts, strict=True)]
-    return float(np.mean(values)) if values else 0.0
+def mean_change_bpb(one: Sequence[Nats], other: Sequence[Nats], texts: Sequence[str]) -> float:
+    """Mean over texts of |a - b|, in bits per byte."""
+    sums = [abs(a.sum() - b.sum()) / len(t.encode()) for a, b, t in zip(one, other, texts, strict=True)]
+    return float(np.mean(sums)) / math.log(2) if sums else 0.0
 
 
 def perplexity(nats: Sequence[Nats]) -> float | None:

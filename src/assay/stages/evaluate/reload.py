@@ -18,7 +18,7 @@ from assay.core.errors import AssayError
 def in_new_process(request: dict[str, Any]) -> list[float] | str:
     """The NLL of each text by the saved model in a process of its own, or why it could not be loaded."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "assay.stages.evaluate.reload"],
+        [sys.executable, "-P", "-W", "ignore", "-m", "assay.stages.evaluate.reload"],
         input=json.dumps(request), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
@@ -41,6 +41,9 @@ def main() -> int:
     torch.set_num_threads(request["threads"])
     cache, folder, console = Path(request["cache"]), Path(request["folder"]), Console(quiet=True)
     base = locate(request["base"], cache)
+    if base.hash != request["base_hash"]:
+        console.error("the base changed while the run was under way")
+        return 1
     try:
         if request["kind"] == "full":
             model: Any = adapters.load_tuned(folder, dtype=request["dtype"], device=request["device"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import tokenizers
 import torch
 import transformers
 from peft import PeftModel
@@ -47,6 +48,9 @@ from assay.stats.verdict import verdict as conclude
 from assay.text.tokenizer import TextTokenizer
 
 TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
+SCORING = 1  # raised when the same model and texts would be scored otherwise
+SCORES = "scores.parquet"
+RESCORED = 16  # stored base scores that are scored anew as a check
 BOS_RULE = "own prefix, else beginning-of-text token, else end-of-text token"
 
 
@@ -86,7 +90,7 @@ def evaluate(
     """
     started = time.perf_counter()
     manifest, plan = read_json(run.manifest), read_json(run.plan)
-    decisions = plan["decisions"]
+    decisions = plan["decisions"] | {"processor": plan["machine"]["processor"]}
     torch.set_num_threads(decisions["threads"])
     items = _held_out(run, manifest)
     _weights_are_the_trained_ones(run)
@@ -96,7 +100,7 @@ def evaluate(
         base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
     )
     probes = measure.probe(model, tokenizer, experiment.evaluate.window, sample.probes)
-    before, stored_noise = _base(experiment, base, model, tokenizer, sample, probes, decisions, store, console)
+    before, stored_noise = _base(experiment, base, model, tokenizer, sample, decisions, store, console)
     _count_units(run, tokenizer, sample, before, probes, decisions["precision"]["value"])
     tuned_model = _tuned(run, experiment, model, decisions)
     del model
@@ -152,31 +156,47 @@ def _base(
     model: PreTrainedModel,
     tokenizer: TextTokenizer,
     sample: Sample,
-    probes: measure.Probes,
     decisions: dict[str, Any],
     store: Store,
     console: Console,
 ) -> tuple[Measured, float | None]:
     """The base's results, its scores from the store where it has them, and how far those are off now."""
     e = experiment.evaluate
+    judge = measure.scorer(model, tokenizer, e.window, e.stride or e.window)
     key = _base_key(experiment, base, tokenizer, sample, decisions)
+    folder = store.path("base-scores", key)
     noise = None
     if store.has("base-scores", key):
         if store.damaged("base-scores", key):
             raise GuardError(
                 "a-a-control",
                 "the stored base scores are not what was stored",
-                where=str(store.path("base-scores", key)),
+                where=str(folder),
                 fix="delete this folder: the base is then scored again",
             )
-        scores, old = _read_scores(store.path("base-scores", key))
-        console.note("base scores: from an earlier run, checked on the probe texts")
-        noise = abs(measure.mean_bpb(old, sample.probes) - measure.mean_bpb(probes.packed, sample.probes))
+        scores = [row.to_numpy() for row in pl.read_parquet(folder / SCORES)["nats"]]
+        some = _to_rescore(sample.texts)
+        console.note(
+            f"base scores: from an earlier run; {len(some)} of {len(scores)} texts are scored again as a check"
+        )
+        texts = [sample.texts[i] for i in some]
+        noise = measure.mean_change_bpb([scores[i] for i in some], judge.score(texts), texts)
     else:
-        judge = measure.scorer(model, tokenizer, e.window, e.stride or e.window)
         scores = measure.score_with_progress(judge, sample.texts, "scoring the base", console)
-        store.put("base-scores", key, lambda folder: _keep_scores(folder, scores, probes.packed))
+        frame = pl.DataFrame({"nats": [n.tolist() for n in scores]}, schema={"nats": pl.List(pl.Float64)})
+        store.put("base-scores", key, lambda target: frame.write_parquet(target / SCORES))
     return Measured(scores, _generate(experiment, model, tokenizer)), noise
+
+
+def _to_rescore(texts: Sequence[str]) -> list[int]:
+    """The shortest texts: at most `RESCORED` of them, and beyond the first at most a quarter of all bytes."""
+    sizes = [len(text.encode()) for text in texts]
+    chosen: list[int] = []
+    for i in sorted(range(len(texts)), key=lambda i: (sizes[i], i))[:RESCORED]:
+        if chosen and sum(sizes[j] for j in [*chosen, i]) > sum(sizes) / 4:
+            break
+        chosen.append(i)
+    return chosen
 
 
 def _base_key(
@@ -187,23 +207,10 @@ def _base_key(
         [
             base.hash, tokenizer.sha256, tokenizer.template_sha256, [sha256_text(t) for t in sample.texts],
             e.window, e.stride or e.window, BOS_RULE, decisions["precision"]["value"], decisions["device"],
-            decisions["threads"], ATTENTION, torch.__version__, transformers.__version__,
+            decisions["threads"], ATTENTION, torch.__version__, transformers.__version__, tokenizers.__version__,
+            SCORING, measure.ROW_TOKENS, decisions["processor"],
         ]
     )  # fmt: skip
-
-
-def _keep_scores(folder: Path, scores: Sequence[Nats], probes: Sequence[Nats]) -> None:
-    for name, nats in (("scores", scores), ("probes", probes)):
-        pl.DataFrame({"nats": [n.tolist() for n in nats]}, schema={"nats": pl.List(pl.Float64)}).write_parquet(
-            folder / f"{name}.parquet"
-        )
-
-
-def _read_scores(folder: Path) -> tuple[list[Nats], list[Nats]]:
-    def read(name: str) -> list[Nats]:
-        return [row.to_numpy() for row in pl.read_parquet(folder / f"{name}.parquet")["nats"]]
-
-    return read("scores"), read("probes")
 
 
 def _generate(experiment: Experiment, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer) -> list[Generation]:
@@ -222,7 +229,7 @@ def _count_units(
             tokens=(sum(len(ids) for ids in tokenizer.encode_batch(sample.texts)), sum(len(n) for n in before.scores)),
             size=(
                 sum(len(text.encode()) for text in sample.texts),
-                sum(measure.covered_bytes(tokenizer, text) for text in sample.texts),
+                measure.covered_bytes(tokenizer, sample.texts),
             ),
             single=[float(n.sum()) for n in probes.single],
             batched=[float(n.sum()) for n in probes.packed],
@@ -274,7 +281,7 @@ def _reloads_fresh(run: RunDir, experiment: Experiment, base: BaseRef, decisions
         {
             "base": base.spec, "cache": str(cache), "kind": kind, "folder": str(folder),
             "dtype": decisions["precision"]["value"], "device": decisions["device"], "threads": decisions["threads"],
-            "window": experiment.evaluate.window, "texts": reference["texts"],
+            "window": reference["window"], "texts": reference["texts"], "base_hash": base.hash,
         }
     )  # fmt: skip
     if isinstance(again, str):

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from assay.core.console import Progress
 from assay.core.errors import Interrupted
 from assay.core.files import append_line
-from assay.core.guard import GuardBook, limits
+from assay.core.guard import GuardBook, limits, record
 from assay.guards.training import finite_training, weights_moved
 from assay.model.adapters import causal, module_of
 from assay.model.attention import packed
@@ -59,6 +59,7 @@ class Counters:
     skipped: list[int] = field(default_factory=list)
     first_loss: float | None = None
     last_loss: float | None = None
+    moved: dict[str, float] | None = None  # relative change of each module over the first steps
 
 
 @contextmanager
@@ -113,8 +114,9 @@ class Loop:
         """Go on from a checkpoint."""
         self.optimizer.restore(saved.weights, saved.optimizer)
         self.counters = Counters(**saved.counters)
-        if saved.step >= MOVED_AFTER:
+        if self.counters.moved is not None:
             self.start_weights = None
+            self.guards.check(weights_moved(self.counters.moved))
 
     def run(self) -> Counters:
         """Train to the last step.
@@ -209,16 +211,19 @@ class Loop:
         if limits("finite-training.skipped_share").status(skipped / len(self.steps)) == "fail":
             self.guards.check(finite_training(number, skipped, 0))
         if self.start_weights is not None and number >= min(MOVED_AFTER, len(self.steps)):
-            # a step that was skipped moved nothing; that is another guard's matter
-            self.guards.check(weights_moved(relative_changes(self.start_weights, self.optimizer.masters)))
+            self.counters.moved = relative_changes(self.start_weights, self.optimizer.masters)
             self.start_weights = None
+            self.guards.check(weights_moved(self.counters.moved))
 
     def _evaluate(self, step: int) -> None:
         started = time.perf_counter()
         self.model.eval()
-        measured = self.dev()
+        measured = {name: value if math.isfinite(value) else None for name, value in self.dev().items()}
         self.model.train()
         append_line(self.metrics, {"step": step, **measured, "seconds": round(time.perf_counter() - started, 4)})
+        if None in measured.values():
+            why = f"the development texts have no finite score after step {step}: the weights are broken"
+            self.guards.check(record("finite-training", "fail", why, measured={"step": step}))
 
     def _save(self) -> None:
         state = checkpoint.Checkpoint(

@@ -77,7 +77,10 @@ class MasterAdamW:
             held.data.copy_(masters[name])
             self.parameters[name].data.copy_(masters[name])
             entry = {
-                key.rpartition(":")[2]: value.clone() for key, value in state.items() if key.rpartition(":")[0] == name
+                what: value.clone() if what == "step" else value.to(held.device, copy=True)
+                for key, value in state.items()
+                for owner, _, what in [key.rpartition(":")]
+                if owner == name
             }
             if entry:
                 self._adamw.state[held] = entry

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 from assay.config.schema import Experiment, TrainConfig
 from assay.core.console import Console
 from assay.core.files import read_json, read_lines, sha256_file, write_atomic, write_json
+from assay.core.guard import record
 from assay.core.rundir import RunDir
 from assay.core.usage import peak_memory
 from assay.data.excerpts import excerpts, pieces
@@ -175,4 +177,12 @@ def _reference(
         model, tokenizer, window=experiment.evaluate.window, stride=experiment.evaluate.window, row_tokens=1024
     )
     nats = scorer.score(texts)
-    return {"texts": texts, "nll": [float(n.sum()) for n in nats], "tokens": [len(n) for n in nats]}
+    if not all(np.isfinite(n).all() for n in nats):
+        why = "the trained model gives some texts no finite score"
+        run.guards.check(record("finite-training", "fail", why))
+    return {
+        "texts": texts,
+        "nll": [float(n.sum()) for n in nats],
+        "tokens": [len(n) for n in nats],
+        "window": scorer.window,
+    }
