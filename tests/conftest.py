@@ -1,4 +1,4 @@
-"""What all tests share: reproducible properties, no window for plots, and run directories written by hand."""
+"""What all tests share: reproducible properties, and run directories written by hand."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from assay.core.cache import cache_dir
 from assay.core.files import write_json, write_text
 from assay.core.guard import record
 from assay.core.rundir import STAGES, RunDir
-
-os.environ["MPLBACKEND"] = "Agg"
 
 # Each of the test runner's workers keeps to a core of its own: two that share two cores wait for each other.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")

@@ -169,3 +169,34 @@ def test_new_writes_an_experiment_that_runs(folder, capsys):
     out = capsys.readouterr()
     assert code == 0, out.err
     assert "report:" in out.out
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper", "/proc/foo", "long/" + "n" * 300])
+def test_a_runs_directory_that_cannot_be(folder, capsys, place):
+    (folder / "file").write_text("mine")
+    if place == "/proc/foo" and not Path("/proc/self").exists():
+        pytest.skip("needs Linux's /proc")
+    code, message = said(capsys, "run", "mine.yaml", "--runs-dir", place)
+    assert code in (2, 4), message
+    assert "Traceback" not in message
+    assert "\n  fix: " in message
+    assert place[:9] in message
+    assert (folder / "file").read_text() == "mine"
+
+
+def test_a_score_without_torch_names_the_extra(folder):
+    script = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'transformers', 'peft'):\n"
+        "            raise ModuleNotFoundError('not in the base install: ' + name, name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import assay\n"
+        "from assay.core.errors import MachineError\n"
+        "try: assay.score('scratch:llama-tiny', ['a text'])\n"
+        "except MachineError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'assay[train]'" in done.stdout

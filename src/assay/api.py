@@ -18,6 +18,7 @@ from assay.core.cache import cache_dir
 from assay.core.console import Console
 from assay.core.describe import describe, guard_rows
 from assay.core.ledger import Ledger, resolve_run
+from assay.core.optional import require
 from assay.core.recipes import find_recipes, recipes_dir
 from assay.core.rundir import RunDir
 from assay.model.registry import locate, model_rows
@@ -140,7 +141,12 @@ def score(base: str, texts: Sequence[str], *, window: int = 512, stride: int | N
 
     Returns:
         Per text: tokens, UTF-8 bytes, nats (the sum of −ln p), and bits per byte (None for an empty text).
+
+    Raises:
+        MachineError: torch or transformers is not installed.
     """
+    for package in ("torch", "transformers"):
+        require(package, extra="train")
     from assay.model.load import load_base
     from assay.model.score import Scorer
     from assay.stats.verdict import bits_per_byte

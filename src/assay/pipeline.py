@@ -19,7 +19,7 @@ from assay.core.describe import settings
 from assay.core.errors import AssayError, GuardError, InputError, Interrupted
 from assay.core.files import (
     directory_atomic,
-    disk_errors,
+    make_folder,
     read_json,
     remove_leftovers,
     sha256_file,
@@ -156,15 +156,14 @@ def _same_identity(run: RunDir, identity: Identity, overrides: Sequence[str]) ->
 def _find_or_create(work: Work, new: bool) -> RunDir:
     """The run with this identity; made, whole, where there is none. One process at a time."""
     folder = work.runs_dir / work.loaded.experiment.name
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".lock"):
         found = None if new else find_run(folder, work.identity)
         if found is None:
             for leftover in folder.glob(".*.tmp"):
                 shutil.rmtree(leftover, ignore_errors=True)
             found = new_run(folder, work.identity)
-            with directory_atomic(found.path) as temporary:
+            with directory_atomic(found.path, replace=False) as temporary:
                 _describe(RunDir(temporary), work)
         return found
 

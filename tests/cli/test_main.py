@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -139,3 +140,32 @@ def test_a_reader_that_leaves_is_no_error(make_run: Make) -> None:
             [sys.executable, "-m", "assay", "runs"], stdout=gone, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (MemoryError(), 4, "train.batch_tokens"),
+        (OutOfMemoryError("CUDA out of memory"), 4, "train.batch_tokens"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 4, "train.batch_tokens"),
+        (OSError(errno.ENOSPC, "full", "a.json"), 4, "a.json: no space left"),
+        (OSError(errno.EFBIG, "too large", "a.json"), 4, "a.json: no space left"),
+        (OSError(errno.ENAMETOOLONG, "too long", "a" * 300), 2, "too long"),
+    ],
+)
+def test_an_exhausted_machine_is_no_bug(
+    error: Exception, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("assay.cli.reading.runs", fail)
+    assert main(["runs"]) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert "\n  fix: " in err
+    assert "Traceback" not in err

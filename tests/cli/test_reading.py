@@ -11,6 +11,7 @@ import pytest
 
 from assay.cli.main import main
 from assay.cli.outcome import outcome_text
+from assay.core.files import write_json
 from assay.core.guard import GUARDS, record
 from assay.core.rundir import STAGES, RunDir
 
@@ -73,7 +74,7 @@ def test_show(make_run: Make, call: Callable[..., str]) -> None:
         "memory predicted: 2.0 MB",
         "memory measured: 3.1 GB at the peak",
         "training: 61,440 tokens in 3 min 28 s (295 tokens/s)",
-        "guards: 1 passed; 1 warned (power)",
+        "guards: 1 passed, 1 warned (power), 0 failed, 0 skipped, 15 not run",
         "report.html",
     ):
         assert words in shown
@@ -115,7 +116,7 @@ def test_guards_in_plain_language(make_run: Make, call: Callable[..., str]) -> N
         "found: the adapter does nothing",
         f"fix: {GUARDS['adapter-effect'].fix}",
         "not recorded so far: supervision, ",
-        "guards: 1 passed; 1 failed (adapter-effect); 1 warned (power)",
+        "guards: 1 passed, 1 warned (power), 1 failed (adapter-effect), 0 skipped, 14 not run",
     ):
         assert words in shown
     rows = json.loads(call("guards", "bard", "--json"))
@@ -159,6 +160,23 @@ def test_du_adds_up(make_run: Make, call: Callable[..., str]) -> None:
 def test_what_a_stage_says_at_its_end(make_run: Make, until: str, words: list[str]) -> None:
     run = make_run(until=until)
     text = outcome_text(run, until)
-    for word in [*words, f"run: {run.path}", "guards: 1 passed; 1 warned (power)"]:
+    for word in [*words, f"run: {run.path}", "guards: 1 passed, 1 warned (power), 0 failed, 0 skipped, 15 not run"]:
         assert word in text
     assert ("verdict" in text) == (until == "report")
+
+
+def test_the_end_of_a_run_gives_no_verdict_where_a_validity_guard_failed(make_run: Make) -> None:
+    run = make_run()
+    run.guards.add(record("adapter-effect", "fail", "the adapter does nothing"))
+    text = outcome_text(run, "report")
+    assert text.startswith("no verdict: the validity guard adapter-effect failed\n")
+    assert "It learned." not in text
+    assert "better by 0.097" not in text
+
+
+def test_the_peak_memory_is_that_of_the_whole_run(make_run: Make) -> None:
+    run = make_run()
+    write_json(run.receipt, {"peak_memory": 4_200_000_000})
+    assert "peak memory 4.2 GB" in outcome_text(run, "report")
+    write_json(run.receipt, {"peak_memory": None})
+    assert "peak memory 3.1 GB" in outcome_text(run, "report")

@@ -78,3 +78,14 @@ def test_a_size_in_words_is_the_size(count: int) -> None:
     number, unit = size(count).split()
     scale = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
     assert float(number) * scale == pytest.approx(count, rel=0.051)
+
+
+def test_units_of_an_earlier_process_count_for_neither_rate_nor_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console().progress("training", 100, "steps", start=90) as bar:
+        bar.every = 0.0
+        bar.started -= 5
+        bar.update(90)
+        bar.update(95)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "training: 90/100 steps (0/s)"
+    assert second == "training: 95/100 steps (1/s, 5 s left)"

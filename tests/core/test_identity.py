@@ -60,12 +60,15 @@ def test_the_newest_run_of_an_identity_is_found(tmp_path):
 
 
 def test_changed_data_of_an_unfinished_run_are_refused_with_the_difference(tmp_path):
-    _made(tmp_path / "e", make_identity(**PARTS))
+    run = _made(tmp_path / "e", make_identity(**PARTS))
+    assert find_run(tmp_path / "e", make_identity(**(PARTS | {"content": OTHER}))) is None  # nothing was made yet
+    run.finish("prepare", key="k", outputs=[], seconds=1)
     with pytest.raises(InputError, match=r"play\.txt had sha256 111111111111 and has 222222222222"):
         find_run(tmp_path / "e", make_identity(**(PARTS | {"content": OTHER})))
 
 
 def test_changed_data_of_a_finished_run_make_another(tmp_path):
     run = _made(tmp_path / "e", make_identity(**PARTS))
-    run.finish("evaluate", key="k", outputs=[], seconds=1)
+    for stage in ("prepare", "evaluate"):
+        run.finish(stage, key="k", outputs=[], seconds=1)
     assert find_run(tmp_path / "e", make_identity(**(PARTS | {"content": OTHER}))) is None

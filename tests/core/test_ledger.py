@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.core.errors import InputError
+from assay.core.errors import InputError, MachineError
 from assay.core.guard import record
 from assay.core.ledger import Ledger, is_locked, is_run, resolve_run, run_dirs
 from assay.core.rundir import STAGES, RunDir
@@ -224,3 +224,37 @@ def test_a_folder_with_an_experiment_is_no_run_but_one_in_the_runs_directory_is_
     (tmp_path / "runs" / ".store" / "prepare" / "key").mkdir(parents=True)
     assert [run.path for run in run_dirs(tmp_path / "runs")] == [killed]
     assert Ledger(tmp_path / "runs").rows()[0]["id"] == "abcd0000"
+
+
+def test_a_ledger_that_cannot_be_made_is_told_with_place_and_fix(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    run = RunDir(tmp_path / "elsewhere" / "bard" / "20260101-120000-abcd0000")
+    with pytest.raises(InputError, match="is a file"):
+        Ledger(tmp_path / "file").upsert(run)
+    (tmp_path / "runs" / "ledger.sqlite").mkdir(parents=True)
+    with pytest.raises(MachineError, match="the ledger of the runs cannot be written") as caught:
+        Ledger(tmp_path / "runs").upsert(run)
+    assert caught.value.where == str(tmp_path / "runs" / "ledger.sqlite")
+    assert "--runs-dir" in str(caught.value.fix)
+
+
+def test_a_full_disk_is_told_by_the_ledger_too(make_run: Make, tmp_path: Path) -> None:
+    run = make_run()
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from assay.core.errors import MachineError\n"
+        "from assay.core.ledger import Ledger\n"
+        "from assay.core.rundir import RunDir\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "try: ledger.upsert(RunDir(Path(sys.argv[2])))\n"
+        "except MachineError as error: assert error.fix\n"
+        "else: sys.exit('it was written')\n"
+        "assert len(ledger.rows()) == 1  # from the run itself\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "runs"), str(run.path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

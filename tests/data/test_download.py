@@ -164,10 +164,18 @@ def test_without_network_a_book_says_what_to_do(tmp_path: Path, monkeypatch: pyt
 
 
 class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self) -> None:
-        status = {"/book": 200, "/gone": 404}.get(self.path, 503)
+        status = {"/book": 200, "/short": 200, "/torn": 200, "/gone": 404}.get(self.path, 503)
         self.send_response(status)
+        self.send_header("Connection", "close")
+        if self.path == "/short":
+            self.send_header("Content-Length", str(len(BOOK.encode()) + 1000))
+        if self.path == "/torn":
+            self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        self.wfile.write(b"fff\r\n" if self.path == "/torn" else b"")
         self.wfile.write(BOOK.encode())
 
     def log_message(self, format: str, *args: object) -> None:
@@ -194,3 +202,12 @@ def test_fetch(server: str, tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="answered 503"):
         fetch(f"{server}/broken", tmp_path / "broken.txt", name="the book")
     assert [path.name for path in tmp_path.iterdir()] == ["book.txt"]
+
+
+@pytest.mark.parametrize("path", ["short", "torn"])
+def test_a_download_that_ends_early_is_an_error_and_no_book(server: str, tmp_path: Path, path: str) -> None:
+    with pytest.raises(MachineError, match="the book could not be downloaded") as caught:
+        fetch(f"{server}/{path}", tmp_path / "book.txt", name="the book")
+    assert caught.value.where == f"{server}/{path}"
+    assert caught.value.fix
+    assert list(tmp_path.iterdir()) == []

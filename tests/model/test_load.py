@@ -1,15 +1,17 @@
 """The embedded base and its tokenizer; what PEFT makes of a saved adapter; full fine-tunes saved and loaded."""
 
+import json
+
 import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from assay.core.console import Console
-from assay.core.errors import GuardError, InputError
+from assay.core.errors import GuardError, InputError, MachineError
 from assay.model import adapters
-from assay.model.load import _random, byte_tokenizer, load_base, load_tokenizer
-from assay.model.registry import PRESETS, locate
+from assay.model.load import _random, byte_tokenizer, fetch, load_base, load_tokenizer, missing_shards
+from assay.model.registry import PRESETS, BaseRef, locate
 
 QUIET = Console(quiet=True)
 
@@ -149,3 +151,60 @@ def test_a_folder_that_is_no_language_model_is_refused(tmp_path):
     byte_tokenizer().backend.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(InputError, match="is not a causal language model"):
         load_base(locate(str(tmp_path), tmp_path / "cache"), tmp_path, dtype="fp32", device="cpu", console=QUIET)
+
+
+@pytest.mark.parametrize("damage", ["weights", "config", "gone"])
+def test_a_broken_full_fine_tune_is_a_guards_matter(damage, tmp_path):
+    folder = tmp_path / "model"
+    adapters.save(_trained("llama-tiny", kind="full"), byte_tokenizer(), folder, base="x")
+    if damage == "weights":
+        (folder / "model.safetensors").write_bytes(b"no")
+    elif damage == "config":
+        (folder / "config.json").write_text("{")
+    else:
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(GuardError) as error:
+        adapters.load_tuned(folder, dtype="fp32", device="cpu")
+    assert (error.value.guard, error.value.where) == ("adapter-integrity", str(folder))
+
+
+def test_memory_that_runs_out_while_loading_is_no_damage(tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", fails)
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        adapters.load_tuned(tmp_path, dtype="fp32", device="cpu")
+
+
+def _sharded(folder, there):
+    """A Hub base in the cache whose index names two shards, of which some are there."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(PRESETS["llama-tiny"]))
+    shards = {"a.weight": "model-1.safetensors", "b.weight": "model-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    for name in there:
+        (folder / name).write_bytes(b"weights")
+    return BaseRef("org/sharded", "hub", "0" * 40, PRESETS["llama-tiny"], folder, revision="0" * 40)
+
+
+@pytest.mark.parametrize("there", [[], ["model-1.safetensors"]])
+def test_a_sharded_base_is_completed(there, tmp_path, monkeypatch):
+    ref, asked = _sharded(tmp_path / "base", there), []
+
+    def download(name, *, revision, allow_patterns):
+        asked.append((name, revision))
+        for shard in missing_shards(ref.folder):
+            (ref.folder / shard).write_bytes(b"weights")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert fetch(ref, tmp_path, QUIET) == ref.folder
+    assert fetch(ref, tmp_path, QUIET) == ref.folder
+    assert asked == [("org/sharded", "0" * 40)]  # once
+
+
+def test_shards_that_cannot_be_had_are_named(tmp_path, monkeypatch):
+    ref = _sharded(tmp_path / "base", ["model-1.safetensors"])
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(ref.folder))
+    with pytest.raises(MachineError, match=r"not all here: model-2\.safetensors"):
+        fetch(ref, tmp_path, QUIET)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from assay.core.errors import InputError
 from assay.model import adapters, memory
 from assay.model.load import _random
 from assay.model.registry import PRESETS
@@ -39,3 +40,17 @@ def test_the_total_is_the_sum_and_grows_with_the_row():
         memory.predict(shape, **(arguments | {"precision": "bf16"}), micro_tokens=256)["optimizer"]
         == 12 * shape.parameters
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_hidden_layers": None}, "config.json has none of num_hidden_layers, n_layer"),
+        ({"hidden_size": "wide"}, "config.json has hidden_size: 'wide'"),
+        ({"num_attention_heads": 0}, "config.json has num_attention_heads: 0"),
+    ],
+)
+def test_a_config_without_its_sizes_is_the_users_fault(change, words):
+    with pytest.raises(InputError, match=words) as error:
+        memory.shape(PRESETS["llama-tiny"] | change)
+    assert error.value.fix

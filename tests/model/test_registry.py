@@ -79,3 +79,31 @@ def no_network(monkeypatch, tmp_path):
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"model_type": ', b"[1]", b"null", b"\xff\xfe"])
+def test_a_broken_config_is_named_with_the_fix(content, tmp_path):
+    (tmp_path / "config.json").write_bytes(content)
+    save_file({"a": zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"its config\.json cannot be read") as error:
+        locate(str(tmp_path), tmp_path / "cache")
+    assert str(tmp_path / "config.json") in error.value.where
+    assert error.value.fix
+
+
+@pytest.mark.parametrize("content", [None, b'{"model_type": '])
+def test_a_hub_repository_without_a_usable_config(content, tmp_path, monkeypatch):
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *args, **kwargs: str(tmp_path))
+    with pytest.raises(InputError, match=r"config\.json") as error:
+        locate("org/only-an-adapter", tmp_path / "cache")
+    assert error.value.where.startswith("base: org/only-an-adapter")
+    assert error.value.fix
+
+
+def test_a_tokenizer_for_a_scratch_model_needs_its_size(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "text_config": {"vocab_size": 5}}')
+    save_file({"a": zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="has no vocab_size"):
+        locate(f"scratch:llama-tiny@{tmp_path}", tmp_path / "cache")

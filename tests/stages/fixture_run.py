@@ -248,7 +248,7 @@ def write_evaluate(run: RunDir, groups: tuple[str, ...], effect: float, excerpts
             "tokenizer_sha256": sha256_text("tokenizer"),
             "decoding": {"max_new_tokens": 60, "temperature": 0.8, "top_p": 0.95},
         },
-        "train_sample": {"base_bpb": 1.9593, "tuned_bpb": 1.8513, "bytes": 65_536},
+        "train_sample": {"tuned_bpb": 1.8513, "bytes": 65_536},
         "public_source": True,
         "seconds": 71.3,
         "speed": {"tokens_per_s": 1432.0},
@@ -382,7 +382,7 @@ def make_run(
         write_receipt(run)
     changed = {r.guard for r in guards or []}
     run.guards.add(*[r for r in records if r.guard not in changed], *(guards or []))
-    append_line(run.path / "events.jsonl", {"time": "2026-01-02T03:04:05+00:00", "event": f"finished {done[-1]}"})
+    append_line(run.events, {"time": "2026-01-02T03:04:05+00:00", "event": f"finished {done[-1]}"})
     seconds = {"prepare": 4.2, "plan": 9.8, "train": 208.4, "evaluate": 71.3, "report": 0.4}
     write_json(
         run.stages,

@@ -12,6 +12,7 @@ from pathlib import Path
 from assay.cli.tables import count, table
 from assay.core.cache import cache_dir
 from assay.core.console import Console, size
+from assay.core.machine import processor
 from assay.core.optional import installed
 
 TRAIN = ("torch", "transformers", "peft", "gguf")
@@ -51,7 +52,7 @@ def _machine() -> list[Finding]:
         Finding("assay", _version("assay") or "not installed, run from a checkout"),
         Finding("python", f"{platform.python_version()} ({platform.python_implementation()})"),
         Finding("platform", platform.platform()),
-        Finding("processor", f"{cpu_name()}, {count(usable, 'usable core')}"),
+        Finding("processor", f"{processor()}, {count(usable, 'usable core')}"),
         Finding(
             "memory",
             f"{size(memory.available)} free of {size(memory.total)}",
@@ -59,16 +60,6 @@ def _machine() -> list[Finding]:
             None if roomy else f"tuning the embedded base takes about {size(FREE_MEMORY)}: close other programs",
         ),
     ]
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _disks(runs_dir: Path) -> list[Finding]:

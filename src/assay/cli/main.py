@@ -21,7 +21,8 @@ import typer
 
 from assay.cli.options import RUNS_DIR, Json, New, Overrides, Quiet, Run, Runs, RunsDir, Target
 from assay.core.console import Console
-from assay.core.errors import AssayError, Interrupted, MachineError
+from assay.core.errors import AssayError, InputError, Interrupted, MachineError
+from assay.core.machine import out_of_memory
 
 # rich's help needs another tenth of a second and says the same
 app = typer.Typer(
@@ -243,13 +244,12 @@ def main(argv: list[str] | None = None) -> int:
         # the reader (`| head`) has gone: nothing more to say, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+    except Exception as error:
+        told = _told(error)
+        if told is None:
             return _bug(console)
-        console.error(f"error: {_exhausted(error)}")
-        return MachineError.exit_code
-    except Exception:
-        return _bug(console)
+        console.error(f"error: {told}")
+        return told.exit_code
 
 
 def _invoke(args: list[str]) -> int:
@@ -274,15 +274,25 @@ def _usage(error: typer.TyperException, console: Console) -> int:
     return 2
 
 
-def _exhausted(error: MemoryError | OSError) -> MachineError:
-    if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+def _told(error: Exception) -> AssayError | None:
+    """What an error that no module has put into words means to the user; None for a bug of ours."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.ENOMEM or out_of_memory(error):
         return MachineError(
-            "no space left on the disk", where=error.filename, fix="free some space, then give the same command again"
+            "not enough memory",
+            fix="close other programs, or set smaller train.batch_tokens, train.max_length or a smaller base",
         )
-    return MachineError(
-        "not enough memory",
-        fix="close other programs, or set smaller train.batch_tokens, train.max_length or a smaller base",
-    )
+    name = getattr(error, "filename", None)
+    place = None if name is None else str(name)
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MachineError(
+            "no space left on the disk, or a limit on the size of files",
+            where=place,
+            fix="free some space, then give the same command again",
+        )
+    if code == errno.ENAMETOOLONG:
+        return InputError("this name is too long for the disk", where=place, fix="give a shorter name")
+    return None
 
 
 def _bug(console: Console) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from assay.cli.tables import count, difference, memory, number
 from assay.core.console import duration, size
 from assay.core.files import read_json
 from assay.core.rundir import RunDir
+from assay.core.words import failed_validity, no_verdict
+from assay.core.words import guard_line as tally
 
 
 def outcome_text(run: RunDir, until: str) -> str:
@@ -24,16 +25,8 @@ def outcome_text(run: RunDir, until: str) -> str:
 
 
 def guard_line(run: RunDir) -> str:
-    """How many guards ended how, with the names of those that did not pass."""
-    records = run.guards.records()
-    tally: Counter[str] = Counter(record.status for record in records)
-    named = {
-        status: ", ".join(dict.fromkeys(record.guard for record in records if record.status == status))
-        for status in ("fail", "warn", "skip")
-    }
-    words = {"fail": "failed", "warn": "warned", "skip": "skipped"}
-    parts = [f"{tally['pass']} passed"] + [f"{tally[s]} {words[s]} ({named[s]})" for s in named if tally[s]]
-    return f"guards: {'; '.join(parts)}"
+    """How many guards ended how, each counted once by its worst record; the report says it in the same words."""
+    return f"guards: {tally(run.guards.records())}"
 
 
 def prepared_lines(run: RunDir) -> list[str]:
@@ -93,16 +86,17 @@ def score_lines(run: RunDir) -> list[str]:
 
 
 def verdict_lines(run: RunDir) -> list[str]:
-    """The verdict first, then what it rests on and what it cost."""
+    """The verdict first, then what it rests on and what it cost; no verdict where a validity guard failed."""
+    failed = failed_validity(run.guards.records())
     verdict = read_json(run.summary)["verdict"]
     training = read_json(run.training)
     stages = read_json(run.stages)
     seconds = sum(stage["seconds"] for stage in stages.values())
+    receipt = read_json(run.receipt) if run.receipt.is_file() else {}
+    peak = receipt.get("peak_memory") or training["peak_memory"]  # of the whole run, else of the training
     return [
-        f"verdict: {verdict['plain']}",
-        verdict["sentence"],
+        *([no_verdict(failed)] if failed else [f"verdict: {verdict['plain']}", verdict["sentence"]]),
         *score_lines(run),
-        f"cost: {duration(seconds)} in all, {duration(training['seconds'])} of training, "
-        f"peak memory {memory(training['peak_memory'])}",
+        f"cost: {duration(seconds)} in all, {duration(training['seconds'])} of training, peak memory {memory(peak)}",
         f"report: {run.report}",
     ]

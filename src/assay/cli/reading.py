@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli.outcome import guard_line
-from assay.cli.tables import OUTCOMES, count, difference, memory, number, table
+from assay.cli.tables import count, difference, memory, number, table
 from assay.core.console import Console, duration, size
 from assay.core.describe import describe, guard_rows
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import Ledger, resolve_run
 from assay.core.rundir import STAGES
+from assay.core.words import OUTCOMES, unrecorded
 
 CLASSES = {"V": "validity", "O": "outcome", "R": "for the record"}
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
@@ -158,7 +159,7 @@ def guards(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
     if as_json:
         console.json(guard_rows(run))
         return
-    missing = [guard for guard in GUARDS if guard not in {record.guard for record in records}]
+    missing = unrecorded(records)
     parts = ["\n".join(_record_lines(record)) for record in records]
     if missing:
         parts.append(f"not recorded so far: {', '.join(missing)}")

@@ -7,14 +7,6 @@ from typing import Any
 
 from assay.core.console import size
 
-OUTCOMES = {
-    "better": "better",
-    "better-but-small": "better, but less than the effect named",
-    "not-shown": "not shown",
-    "worse": "worse",
-    "cannot-conclude": "cannot conclude",
-}
-
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned on the left, two spaces between them; the last column is not padded."""

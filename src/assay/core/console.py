@@ -16,6 +16,7 @@ class Progress:
     """How far a long piece of work is. `update` is cheap; it redraws at most a few times a second.
 
     On a terminal one line is redrawn; elsewhere a plain line is printed every `every` seconds.
+    `start` units were done before, by an earlier process: rate and remaining time do not count them.
     """
 
     label: str
@@ -23,6 +24,7 @@ class Progress:
     unit: str
     quiet: bool
     every: float = 10.0
+    start: int = 0
     started: float = field(default_factory=time.monotonic)
     done: int = 0
     _last: float = 0.0
@@ -40,8 +42,8 @@ class Progress:
         sys.stderr.flush()
 
     def _line(self, now: float, note: str) -> str:
-        rate = self.done / max(now - self.started, 1e-9)
-        left = (self.total - self.done) / rate if rate and self.done else None
+        rate = max(0, self.done - self.start) / max(now - self.started, 1e-9)
+        left = (self.total - self.done) / rate if rate else None
         ahead = "" if left is None else f", {duration(left)} left"
         return f"{self.label}: {self.done}/{self.total} {self.unit} ({rate:.3g}/s{ahead}){', ' + note if note else ''}"
 
@@ -79,9 +81,9 @@ class Console:
         print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def progress(self, label: str, total: int, unit: str) -> Iterator[Progress]:
-        """Show progress over `total` units while the block runs."""
-        bar = Progress(label, total, unit, self.quiet)
+    def progress(self, label: str, total: int, unit: str, *, start: int = 0) -> Iterator[Progress]:
+        """Show progress over `total` units, `start` of them done before, while the block runs."""
+        bar = Progress(label, total, unit, self.quiet, start=start, done=start)
         try:
             yield bar
         finally:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,7 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from assay.core.errors import InputError, MachineError
+from assay.core.errors import AssayError, InputError, MachineError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# safetensors, polars, tokenizers and SQLite say it in words: their exceptions are no OSError
+_FULL_WORDS = re.compile(
+    r"no space left|quota exceeded|file too large|disk is full|os error (?:28|122|27)\b", re.IGNORECASE
+)
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -21,21 +29,57 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into a message with a fix (exit 4)."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except AssayError:
+        raise
+    except Exception as error:
+        if _disk_full(error):
             raise MachineError(
-                f"no space left on the disk while writing {path}",
+                f"no space left on the disk, or a limit on the size of files, while writing {path}",
                 where=str(path),
-                fix="free some space (`assay runs du` shows what the runs take, `assay runs rm` deletes), "
-                "then give the same command again: the run resumes",
+                fix="free some space (`assay runs du` shows what the runs take, `assay runs rm` deletes) "
+                "or raise the limit (`ulimit -f`), then give the same command again: the run resumes",
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise MachineError(
                 f"cannot write {path}: {error.strerror}",
                 where=str(path),
                 fix="choose a folder that you may write to, with --runs-dir",
             ) from error
         raise
+
+
+def _disk_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return bool(_FULL_WORDS.search(str(error)))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents, unless it is there.
+
+    Raises:
+        InputError: a file stands in the way, or no folder can be made in this place.
+        MachineError: no right to, or no room.
+    """
+    with disk_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER:
+                raise
+            raise InputError(
+                f"this folder cannot be made: {_in_the_way(path) or error.strerror}",
+                where=str(path),
+                fix="name another folder: with --runs-dir for the runs, in ASSAY_CACHE for the cache",
+            ) from error
+
+
+def _in_the_way(path: Path) -> str | None:
+    try:
+        file = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
+    except OSError:  # a name too long to be asked for
+        return None
+    return f"{file} is a file" if file else None
 
 
 def _sync_dir(path: Path) -> None:
@@ -49,7 +93,7 @@ def _sync_dir(path: Path) -> None:
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it, and rename it into place."""
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
@@ -75,9 +119,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run; a damaged one is named."""
+    """Read a JSON file of a run.
+
+    Raises:
+        InputError: it is missing or damaged; it is named.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            "this file is missing", where=str(path), fix="restore the file, or start over with --new"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"is not valid JSON: {error}", where=str(path), fix="restore the file, or start over with --new"
@@ -87,7 +139,7 @@ def read_json(path: Path) -> Any:
 def append_line(path: Path, value: Any) -> None:
     """Append one JSON line in a single write. A reader must skip a torn last line (`read_lines`)."""
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
         with path.open("ab") as stream:
             if stream.tell() and not _ends_with_newline(path):
@@ -104,7 +156,8 @@ def _ends_with_newline(path: Path) -> bool:
 def read_lines(path: Path) -> list[Any]:
     """The JSON lines of a file; lines torn by a kill are passed over."""
     values = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.split("\n"):  # a JSON text may hold the other characters that splitlines() ends a line at
         try:
             values.append(json.loads(line))
         except json.JSONDecodeError:
@@ -113,11 +166,20 @@ def read_lines(path: Path) -> list[Any]:
 
 
 @contextmanager
-def directory_atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary directory that becomes `path` as a whole when the block ends without an error."""
+def directory_atomic(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Yield a temporary directory that becomes `path` as a whole when the block ends without an error.
+
+    Args:
+        replace: put it in the place of an existing directory; without, an existing one is left as it is.
+
+    Raises:
+        InputError: `path` exists, and `replace` is False.
+    """
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        make_folder(path.parent)
+        if not replace and os.path.lexists(path):
+            raise _already_there(path)
+        temporary = _temporary_folder(path)
         try:
             yield temporary
             for file in sorted(temporary.rglob("*")):
@@ -125,12 +187,49 @@ def directory_atomic(path: Path) -> Iterator[Path]:
                     with file.open("rb") as stream:
                         os.fsync(stream.fileno())
             temporary.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
+            if replace:
+                _swap(temporary, path)
+            else:
+                _put(temporary, path)
             _sync_dir(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary_folder(path: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    """Put `temporary` in the place of `path`; the old directory is deleted only once the new one stands there."""
+    if not path.exists():
+        temporary.rename(path)
+        return
+    aside = _temporary_folder(path)
+    try:
+        path.rename(aside)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            aside.rename(path)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    if os.path.lexists(path):
+        raise _already_there(path)
+    try:
+        temporary.rename(path)
+    except OSError as error:  # another process was quicker
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise _already_there(path) from error
+        raise
+
+
+def _already_there(path: Path) -> InputError:
+    return InputError("already exists, and is not replaced", where=str(path), fix="give the same command again")
 
 
 def remove_leftovers(root: Path) -> None:

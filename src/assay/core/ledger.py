@@ -17,8 +17,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from assay.core.errors import InputError
-from assay.core.files import disk_errors, read_json, read_lines
+from assay.core.errors import AssayError, InputError, MachineError
+from assay.core.files import disk_errors, make_folder, read_json, read_lines
 from assay.core.rundir import STAGES, RunDir
 
 VERSION = 1  # of the table; a table of another version is built anew
@@ -144,7 +144,7 @@ class Ledger:
             with self._connection() as connection:
                 connection.row_factory = sqlite3.Row
                 rows = [dict(row) for row in connection.execute("SELECT * FROM runs")]
-        except (sqlite3.OperationalError, PermissionError):  # a runs directory that we may only read
+        except (AssayError, sqlite3.OperationalError):  # a runs directory that we may only read
             rows = [_stamped(run) for run in run_dirs(self.runs_dir)]
         for row in rows:
             row.pop("stamp")
@@ -166,14 +166,14 @@ class Ledger:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection whose changes are committed when the block ends without an error."""
-        with disk_errors(self.path):
-            self.runs_dir.mkdir(parents=True, exist_ok=True)
-        connection = self._open()
-        try:
-            with connection:
-                yield connection
-        finally:
-            connection.close()
+        with disk_errors(self.path), _database_errors(self.path):
+            make_folder(self.runs_dir)
+            connection = self._open()
+            try:
+                with connection:
+                    yield connection
+            finally:
+                connection.close()
 
     def _open(self) -> sqlite3.Connection:
         connection = self._connect()
@@ -248,6 +248,24 @@ def resolve_run(text: str, runs_dir: Path) -> RunDir:
     )
 
 
+@contextmanager
+def _database_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite cannot do on this disk into a message with a fix (exit 4)."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            fix = "free some space (`assay runs du` shows what the runs take), then give the same command again"
+        elif code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            fix = "choose a folder that you may write to, with --runs-dir"
+        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            fix = "wait for the other assay commands to end, then give the same command again"
+        else:
+            raise
+        raise MachineError(f"the ledger of the runs cannot be written: {error}", where=str(path), fix=fix) from error
+
+
 def _ready(connection: sqlite3.Connection) -> bool:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version == VERSION
@@ -273,7 +291,7 @@ def _stamped(run: RunDir) -> dict[str, Any]:
 
 
 def _stamp(run: RunDir) -> str:
-    files = (run.identity, run.stages, run.summary, run.training, run.guards.path, run.path / "events.jsonl")
+    files = (run.identity, run.stages, run.summary, run.training, run.guards.path, run.events)
     states = []
     for file in files:
         try:
@@ -294,7 +312,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _events(run: RunDir) -> list[dict[str, Any]]:
-    return [event for event in read_lines(run.path / "events.jsonl") if isinstance(event, dict)]
+    return [event for event in read_lines(run.events) if isinstance(event, dict)]
 
 
 def _failed_guard(run: RunDir) -> str | None:

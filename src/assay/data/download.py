@@ -7,6 +7,7 @@ A file that someone puts into its folder by hand is taken as it is, and its hash
 from __future__ import annotations
 
 import difflib
+import http.client
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from assay.core.errors import InputError, MachineError
-from assay.core.files import directory_atomic, disk_errors, sha256_file, write_atomic, write_text
+from assay.core.files import directory_atomic, disk_errors, make_folder, sha256_file, write_atomic, write_text
 
 _SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
 _NETWORK = re.compile(r"Retrying|NewConnection|ConnectionError|ProxyError|SSLError|timed out|Could not fetch URL")
@@ -89,6 +90,16 @@ def fetch(url: str, path: Path, *, name: str) -> None:
             def write(temporary: Path) -> None:
                 with temporary.open("wb") as stream:
                     shutil.copyfileobj(answer, stream)
+                    came = stream.tell()
+                # reading in pieces, http.client takes the end of the connection for the end of the text
+                promised = answer.headers.get("Content-Length", "")
+                if promised.isdigit() and came < int(promised):
+                    raise MachineError(
+                        f"{name} could not be downloaded: the connection ended after {came:,} of {int(promised):,} "
+                        "bytes",
+                        where=url,
+                        fix=fix,
+                    )
 
             write_atomic(path, write)
     except urllib.error.HTTPError as error:
@@ -96,7 +107,7 @@ def fetch(url: str, path: Path, *, name: str) -> None:
         if error.code in (404, 410):
             raise InputError(f"{name} does not exist", where=url, fix="check the number in data.source") from error
         raise MachineError(f"{name} could not be downloaded: the server answered {error.code}", fix=fix) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         raise MachineError(f"{name} could not be downloaded: {why}", where=url, fix=fix) from error
 
@@ -105,7 +116,7 @@ def fetch(url: str, path: Path, *, name: str) -> None:
 def _locked(target: Path) -> Iterator[None]:
     """Let one process at a time fill `target`, and clear what a killed one left of it."""
     with disk_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         with FileLock(target.parent / f".{target.name}.lock"):
             for leftover in target.parent.glob(f".{target.name}.*.tmp"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

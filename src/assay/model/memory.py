@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from assay.core.errors import InputError
+
 WIDTH = {"fp32": 4, "bf16": 2}  # bytes per number
 FP32 = 4
 CHUNK = 256  # positions whose logits are held at once (model/loss)
@@ -54,14 +56,23 @@ class Shape:
 
 
 def shape(config: dict[str, Any]) -> Shape:
-    """Read the sizes from a model's config.json, whatever its family calls them."""
+    """Read the sizes from a model's config.json, whatever its family calls them.
+
+    Raises:
+        InputError: a size is not there, or is no positive whole number.
+    """
+    fix = "choose a base whose config.json describes a decoder-only transformer (Llama, Mistral, Qwen, GPT-2, ...)"
 
     def first(*names: str, default: int | None = None) -> int:
         for name in names:
-            if config.get(name) is not None:
-                return int(config[name])
+            size = config.get(name)
+            if size is None:
+                continue
+            if not isinstance(size, int) or size < 1:
+                raise InputError(f"config.json has {name}: {size!r}, no positive whole number", where="base", fix=fix)
+            return size
         if default is None:
-            raise KeyError(f"config.json has none of {', '.join(names)}")
+            raise InputError(f"config.json has none of {', '.join(names)}", where="base", fix=fix)
         return default
 
     width, heads = first("hidden_size", "n_embd", "d_model"), first("num_attention_heads", "n_head")

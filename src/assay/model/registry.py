@@ -163,16 +163,44 @@ def _scratch(spec: str, cache: Path) -> BaseRef:
     tokenizer = locate(tokenizer_spec, cache) if tokenizer_spec else None
     config = dict(PRESETS[preset])
     if tokenizer:
-        config["vocab_size"] = max(int(tokenizer.config["vocab_size"]), 1)
+        config["vocab_size"] = _vocabulary(tokenizer)
     key = sha256_json([config, CONVERSION, tokenizer.hash if tokenizer else None])
     note = "random weights: a rehearsal, not a model"
     return BaseRef(spec, "scratch", key, config, None, note=note, tokenizer=tokenizer)
+
+
+def _vocabulary(tokenizer: BaseRef) -> int:
+    size = tokenizer.config.get("vocab_size")
+    if not isinstance(size, int) or size < 1:
+        raise InputError(
+            "its config.json has no vocab_size, so its tokenizer fits no scratch model",
+            where=f"base: {tokenizer.spec}",
+            fix=f"name another base after the @, such as {next(iter(ALIASES))}",
+        )
+    return size
+
+
+def _config(file: Path, spec: str) -> dict[str, Any]:
+    """The settings in a base's config.json."""
+    why: object = "it holds no settings"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        config, why = None, error
+    if not isinstance(config, dict):
+        raise InputError(
+            f"its config.json cannot be read: {why}",
+            where=f"base: {spec} ({file})",
+            fix="restore config.json, or save the model again with model.save_pretrained(folder)",
+        )
+    return config
 
 
 def _folder(spec: str, path: Path, cache: Path) -> BaseRef:
     if not (path / "config.json").is_file():
         what = "is not there" if not path.exists() else "holds no config.json"
         raise InputError(what, where=f"base: {spec}", fix="give the folder of a saved model, with config.json in it")
+    config = _config(path / "config.json", spec)
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         raise InputError(
@@ -182,7 +210,7 @@ def _folder(spec: str, path: Path, cache: Path) -> BaseRef:
         )
     named = [path / "config.json", *weights, *(p for p in [path / "tokenizer.json"] if p.is_file())]
     digest = sha256_json({file.name: _remembered_hash(file, cache) for file in named})
-    return BaseRef(spec, "folder", digest, json.loads((path / "config.json").read_text(encoding="utf-8")), path)
+    return BaseRef(spec, "folder", digest, config, path)
 
 
 def _remembered_hash(file: Path, cache: Path) -> str:
@@ -225,7 +253,14 @@ def _hub(spec: str) -> BaseRef:
             fix="connect to the network, give a local folder, or use the embedded base: "
             f"--set base={next(iter(ALIASES))}{_near(spec)}",
         ) from error
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            "holds no config.json, so it is no model that transformers can load",
+            where=f"base: {spec} ({folder})",
+            fix="use a Hub id of a causal language model with config.json and safetensors (an adapter or a GGUF alone "
+            "is none); should the Hub have the file, connect to the network and try again",
+        )
+    config = _config(folder / "config.json", spec)
     # snapshot folders are named by the commit that they hold
     return BaseRef(spec, "hub", folder.name, config, folder, revision=folder.name)
 

@@ -17,6 +17,7 @@ from assay.config.schema import Experiment
 from assay.core.console import Console, duration, size
 from assay.core.errors import InputError, MachineError
 from assay.core.files import read_json, write_json
+from assay.core.machine import processor
 from assay.core.optional import installed
 from assay.core.rundir import RunDir
 from assay.model import memory
@@ -33,22 +34,11 @@ def machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": cores,
         "memory": psutil.virtual_memory().total,
         "memory_free": psutil.virtual_memory().available,
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            for line in stream:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def plan(run: RunDir, experiment: Experiment, base: BaseRef, console: Console) -> dict[str, Any]:
@@ -100,8 +90,7 @@ def plan(run: RunDir, experiment: Experiment, base: BaseRef, console: Console) -
     write_json(run.plan, result)
     console.note(
         f"plan: {steps} steps of {t.batch_tokens} tokens, {precision or 'precision to be measured'}, about "
-        f"{size(terms['total'] + RUNTIME)} of memory"
-        + (f", at least {duration(seconds)} of training" if seconds else "")
+        f"{size(terms['total'] + RUNTIME)} of memory" + (f", about {duration(seconds)} of training" if seconds else "")
     )
     return result
 

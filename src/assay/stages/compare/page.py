@@ -71,7 +71,6 @@ def results(evidence: Evidence) -> Json:
         "n": count(found.get("n_groups")),
         "sample": sample
         and {
-            "base": fixed(sample.get("base_bpb"), 4),
             "tuned": fixed(sample.get("tuned_bpb"), 4),
             "bytes": count(sample.get("bytes")),
         },

@@ -30,6 +30,7 @@ from assay.core.files import (
     write_json,
     write_text,
 )
+from assay.core.guard import limits
 from assay.core.rundir import RunDir, now
 from assay.core.store import Store
 from assay.data.excerpts import excerpts, pieces
@@ -349,7 +350,8 @@ def _conclude(
 ) -> None:
     e = experiment.evaluate
     groups = group_scores(rows)
-    difference = summarise(groups)
+    alpha = limits("paired-verdict.p").passes
+    difference = summarise(groups, alpha=alpha)
     run.guards.check(
         scoring.a_a_control(noise_bpb, difference.half_width),
         outcome.output_hygiene([g.raw for g in after.generations], tokenizer.special_tokens),
@@ -363,7 +365,7 @@ def _conclude(
             "tuned": _overall(after.scores, sample),
             "groups": [g.as_json() for g in groups],
             "difference": difference.as_json(),
-            "verdict": conclude(difference, smallest_effect=e.smallest_effect, claim=e.claim).as_json(),
+            "verdict": conclude(difference, smallest_effect=e.smallest_effect, claim=e.claim, alpha=alpha).as_json(),
             "settings": settings,
             "train_sample": {
                 "tuned_bpb": after.train_bpb, "bytes": sum(len(i.text.encode()) for i in sample.train),

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from assay.core.console import Console
+from assay.core.errors import InputError
 from assay.core.files import directory_atomic, read_json, sha256_file, write_json
 
 KEEP = 2
@@ -40,15 +41,23 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 def newest(folder: Path, console: Console) -> Checkpoint | None:
     """The newest checkpoint whose checksums hold; a damaged one is named and passed over."""
     for path in sorted(folder.glob("step-*"), reverse=True):
-        state_file = path / "state.json"
-        if state_file.is_file():
-            state = read_json(state_file)
-            if all((path / n).is_file() and sha256_file(path / n) == digest for n, digest in state["sha256"].items()):
-                return Checkpoint(
-                    state["step"],
-                    load_file(path / "weights.safetensors"),
-                    load_file(path / "optimizer.safetensors"),
-                    state["counters"],
-                )
+        state = _intact(path)
+        if state is not None:
+            return Checkpoint(
+                state["step"],
+                load_file(path / "weights.safetensors"),
+                load_file(path / "optimizer.safetensors"),
+                state["counters"],
+            )
         console.note(f"the checkpoint {path.name} is damaged and is not used")
     return None
+
+
+def _intact(path: Path) -> dict[str, Any] | None:
+    """A checkpoint's state.json, where it can be read and the files beside it have their recorded hashes."""
+    try:
+        state: dict[str, Any] = read_json(path / "state.json")
+    except InputError:
+        return None
+    whole = all((path / n).is_file() and sha256_file(path / n) == digest for n, digest in state["sha256"].items())
+    return state if whole else None

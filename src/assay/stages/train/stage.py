@@ -85,16 +85,17 @@ def _loop(
         size = sum(len(text.encode()) for text in dev)
         return {"dev_bpb": nats / math.log(2) / size, "dev_bytes": size}
 
-    with console.progress("training", len(steps), "steps") as progress:
+    saved = checkpoint.newest(run.checkpoints, console)
+    done = saved.step if saved else 0
+    with console.progress("training", len(steps), "steps", start=done) as progress:
         loop = Loop(
             model, optimizer, corpus.segments, steps, settings,
             metrics=run.metrics, checkpoints=run.checkpoints, dev=look, progress=progress, guards=run.guards,
         )  # fmt: skip
-        saved = checkpoint.newest(run.checkpoints, console)
         if saved:
             loop.restore(saved)
-            console.note(f"resuming after step {saved.step} of {len(steps)}")
-        run.event("training resumed" if saved else "training started", step=saved.step if saved else 0)
+            console.note(f"resuming after step {done} of {len(steps)}")
+        run.event("training resumed" if saved else "training started", step=done)
         _forget_metrics_after(run.metrics, saved.step if saved else -1)
         return loop.run()
 
