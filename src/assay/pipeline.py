@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from assay.config.load import Loaded, load_experiment, resolved_yaml
-from assay.config.schema import DataConfig, Experiment
+from assay.config.schema import Experiment
 from assay.core.cache import cache_dir
 from assay.core.console import Console
 from assay.core.describe import settings
@@ -128,7 +128,7 @@ def _resolve(loaded: Loaded, runs_dir: Path, console: Console) -> Work:
         schema=experiment.schema_version,
         base_hash=base.hash,
         data=data.model_dump(mode="json"),
-        content=source_fingerprint(_sources(data), sha256=data.sha256, cache=cache),
+        content=source_fingerprint(data.sources, sha256=data.sha256, cache=cache),
         adapter=_adapter(experiment),
         train=experiment.train.model_dump(mode="json"),
         seed=experiment.seed,
@@ -314,7 +314,7 @@ def _prepare(run: RunDir, work: Work) -> list[Path]:
         return _files(run.data)
     data = work.loaded.experiment.data
     prepare(
-        sources=_sources(data), text_field=data.fields.text, sha256=data.sha256, max_rows=data.max_rows,
+        sources=data.sources, text_field=data.fields.text, sha256=data.sha256, max_rows=data.max_rows,
         group=data.group, dev=data.split.dev, test=data.split.test, seed=data.split.seed,
         out=run, cache=work.cache, console=work.console,
     )  # fmt: skip
@@ -325,10 +325,6 @@ def _prepare(run: RunDir, work: Work) -> list[Path]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
-
-
-def _sources(data: DataConfig) -> list[str]:
-    return [data.source] if isinstance(data.source, str) else list(data.source)
 
 
 def _plan(run: RunDir, work: Work) -> list[Path]:

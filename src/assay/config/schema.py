@@ -88,6 +88,11 @@ class DataConfig(Section):
         default=None, ge=1, description="Read this many rows (or files) at most. Without it: all."
     )
 
+    @property
+    def sources(self) -> list[str]:
+        """`source` as a list."""
+        return [self.source] if isinstance(self.source, str) else list(self.source)
+
 
 class AdapterConfig(Section):
     """What is trained: a small adapter beside the frozen weights (LoRA), or all weights (full)."""

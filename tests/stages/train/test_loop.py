@@ -28,8 +28,8 @@ def model_for(preset, kind):
 
 def settings(micro_tokens):
     return Settings(
-        steps=len(STEPS), learning_rate=1e-3, schedule="linear", warmup=0.25, max_grad_norm=0.5,
-        micro_tokens=micro_tokens, eval_every=2, save_every=2, seed=1,
+        steps=len(STEPS), learning_rate=1e-3, schedule="linear", warmup=0.25, weight_decay=0.0,
+        max_grad_norm=0.5, max_length=64, micro_tokens=micro_tokens, eval_every=2, save_every=2, seed=1,
     )  # fmt: skip
 
 

@@ -111,7 +111,9 @@ def interval_plot(mean: float, low: float | None, high: float | None, smallest: 
             )
         )
     parts.append(Markup('<circle cx="{}%" cy="48" r="6" class="dot"/>').format(dot))
-    parts.append(_text(dot, 80, f"{fixed(mean, digits, sign=True)}  ({where})", "strong halo"))
+    # near an edge the label leans on it: on a phone it is as wide as half the plot
+    at, side = (99.0, "end") if dot > 60 else (1.0, "start") if dot < 40 else (dot, "middle")
+    parts.append(_text(at, 80, f"{fixed(mean, digits, sign=True)}  ({where})", "strong halo", side))
     parts.append(_text(zero, 100, "no difference", "soft halo", "end", -8))
     if smallest > 0:
         side = "end" if least > 58 else "start"

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import tokenizers
 import torch
-import transformers
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -43,16 +41,45 @@ from assay.model.load import load_base
 from assay.model.registry import BaseRef
 from assay.model.score import Nats
 from assay.stages.evaluate import measure
+from assay.stages.evaluate.base_scores import BOS_RULE, base_scores
 from assay.stages.evaluate.reload import in_new_process
-from assay.stats.verdict import group_scores, summarise
+from assay.stats.verdict import Claim, group_scores, summarise
 from assay.stats.verdict import verdict as conclude
 from assay.text.tokenizer import TextTokenizer
 
 TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
-SCORING = 1  # raised when the same model and texts would be scored otherwise
-SCORES = "scores.parquet"
-RESCORED = 16  # stored base scores that are scored anew as a check
-BOS_RULE = "own prefix, else beginning-of-text token, else end-of-text token"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How this run is measured, in plain values; `window` and `stride` are in tokens."""
+
+    kind: str
+    seed: int
+    split_seed: int
+    window: int
+    stride: int
+    max_bytes_per_group: int | None
+    prompts: list[str]
+    decoding: dict[str, Any]
+    smallest_effect: float
+    claim: Claim
+
+
+def _protocol(experiment: Experiment) -> Protocol:
+    e = experiment.evaluate
+    return Protocol(
+        kind=experiment.adapter.kind,
+        seed=experiment.seed,
+        split_seed=experiment.data.split.seed,
+        window=e.window,
+        stride=e.stride or e.window,
+        max_bytes_per_group=e.max_bytes_per_group,
+        prompts=list(e.prompts),
+        decoding=e.decoding.model_dump(),
+        smallest_effect=e.smallest_effect,
+        claim=e.claim,
+    )
 
 
 @dataclass(frozen=True)
@@ -90,28 +117,33 @@ def evaluate(
         GuardError: a validity guard failed; no verdict is written.
     """
     started = time.perf_counter()
+    protocol = _protocol(experiment)
     manifest, plan = read_json(run.manifest), read_json(run.plan)
-    decisions = plan["decisions"] | {"processor": plan["machine"]["processor"]}
+    decisions = plan["decisions"]
     torch.set_num_threads(decisions["threads"])
     items = _held_out(run, manifest)
     _weights_are_the_trained_ones(run)
-    sample = _sample(run, items, experiment)
+    sample = _sample(run, items, protocol)
     append_line(looks, {"time": now(), "run": run.path.name, "test_split": _split_hash(manifest), "what": "evaluate"})
     model, tokenizer = load_base(
         base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
     )
-    probes = measure.probe(model, tokenizer, experiment.evaluate.window, sample.probes)
-    before, stored_noise = _base(experiment, base, model, tokenizer, sample, decisions, store, console)
+    probes = measure.probe(model, tokenizer, protocol.window, sample.probes)
+    scores, stored_noise = base_scores(
+        measure.scorer(model, tokenizer, protocol.window, protocol.stride), sample.texts,
+        base_hash=base.hash, setting=_setting(plan), store=store, console=console,
+    )  # fmt: skip
+    before = Measured(scores, _generate(protocol, model, tokenizer))
     _count_units(run, tokenizer, sample, before, probes, decisions["precision"]["value"])
-    tuned_model = _tuned(run, experiment, model, decisions)
+    tuned_model = _tuned(run, protocol, model, decisions)
     del model
     gc.collect()
-    after = _after(run, experiment, base, tuned_model, tokenizer, sample, probes, decisions, cache, console)
+    after = _after(run, protocol, base, tuned_model, tokenizer, sample, probes, decisions, cache, console)
     rows = _write_texts(run, sample, before.scores, after.scores)
-    _write_generations(run, experiment, before.generations, after.generations)
-    settings = _settings(experiment, decisions, tokenizer)
+    _write_generations(run, protocol, before.generations, after.generations)
+    settings = _settings(protocol, decisions, tokenizer)
     noise = max(probes.noise_bpb(sample.probes), stored_noise or 0.0)
-    _conclude(run, experiment, base, sample, before, after, rows, settings, noise, tokenizer, started)
+    _conclude(run, protocol, base, sample, before, after, rows, settings, noise, tokenizer, started)
     return [run.texts, run.generations, run.summary]
 
 
@@ -141,9 +173,9 @@ def _weights_are_the_trained_ones(run: RunDir) -> None:
     )
 
 
-def _sample(run: RunDir, items: list[Item], experiment: Experiment) -> Sample:
-    seed = experiment.data.split.seed
-    test = excerpts(items, experiment.evaluate.max_bytes_per_group, seed=seed)
+def _sample(run: RunDir, items: list[Item], protocol: Protocol) -> Sample:
+    seed = protocol.split_seed
+    test = excerpts(items, protocol.max_bytes_per_group, seed=seed)
     train = read_items(run.split("train"))
     groups = sorted({item.group for item in train}, key=lambda group: sha256_text(f"{seed}:{group}"))[:8]
     some = [item for item in train if item.group in groups]
@@ -151,75 +183,17 @@ def _sample(run: RunDir, items: list[Item], experiment: Experiment) -> Sample:
     return Sample(test, pieces(test, measure.PROBE_TEXTS, measure.PROBE_BYTES), excerpts(some, per_group, seed=seed))
 
 
-def _base(
-    experiment: Experiment,
-    base: BaseRef,
-    model: PreTrainedModel,
-    tokenizer: TextTokenizer,
-    sample: Sample,
-    decisions: dict[str, Any],
-    store: Store,
-    console: Console,
-) -> tuple[Measured, float | None]:
-    """The base's results, its scores from the store where it has them, and how far those are off now."""
-    e = experiment.evaluate
-    judge = measure.scorer(model, tokenizer, e.window, e.stride or e.window)
-    key = _base_key(experiment, base, tokenizer, sample, decisions)
-    folder = store.path("base-scores", key)
-    noise = None
-    if store.has("base-scores", key):
-        if store.damaged("base-scores", key):
-            raise GuardError(
-                "a-a-control",
-                "the stored base scores are not what was stored",
-                where=str(folder),
-                fix="delete this folder: the base is then scored again",
-            )
-        scores = [row.to_numpy() for row in pl.read_parquet(folder / SCORES)["nats"]]
-        some = _to_rescore(sample.texts)
-        console.note(
-            f"base scores: from an earlier run; {len(some)} of {len(scores)} texts are scored again as a check"
-        )
-        texts = [sample.texts[i] for i in some]
-        noise = measure.mean_change_bpb([scores[i] for i in some], judge.score(texts), texts)
-    else:
-        scores = measure.score_with_progress(judge, sample.texts, "scoring the base", console)
-        frame = pl.DataFrame({"nats": [n.tolist() for n in scores]}, schema={"nats": pl.List(pl.Float64)})
-        store.put("base-scores", key, lambda target: frame.write_parquet(target / SCORES))
-    return Measured(scores, _generate(experiment, model, tokenizer)), noise
+def _setting(plan: dict[str, Any]) -> dict[str, Any]:
+    """What of the machine and its decisions may move a score's last digits."""
+    d = plan["decisions"]
+    return {
+        "dtype": d["precision"]["value"], "device": d["device"], "threads": d["threads"],
+        "processor": plan["machine"]["processor"], "gpu": plan["machine"]["gpu"],
+    }  # fmt: skip
 
 
-def _to_rescore(texts: Sequence[str]) -> list[int]:
-    """The shortest texts: at most `RESCORED` of them, and beyond the first at most a quarter of all bytes."""
-    sizes = [len(text.encode()) for text in texts]
-    chosen: list[int] = []
-    for i in sorted(range(len(texts)), key=lambda i: (sizes[i], i))[:RESCORED]:
-        if chosen and sum(sizes[j] for j in [*chosen, i]) > sum(sizes) / 4:
-            break
-        chosen.append(i)
-    return chosen
-
-
-def _base_key(
-    experiment: Experiment, base: BaseRef, tokenizer: TextTokenizer, sample: Sample, decisions: dict[str, Any]
-) -> str:
-    e = experiment.evaluate
-    return sha256_json(
-        [
-            base.hash, tokenizer.sha256, tokenizer.template_sha256, [sha256_text(t) for t in sample.texts],
-            e.window, e.stride or e.window, BOS_RULE, decisions["precision"]["value"], decisions["device"],
-            decisions["threads"], ATTENTION, torch.__version__, transformers.__version__, tokenizers.__version__,
-            SCORING, measure.ROW_TOKENS, decisions["processor"],
-        ]
-    )  # fmt: skip
-
-
-def _generate(experiment: Experiment, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer) -> list[Generation]:
-    d = experiment.evaluate.decoding
-    return measure.generate_all(
-        model, tokenizer, experiment.evaluate.prompts, seed=experiment.seed,
-        max_new_tokens=d.max_new_tokens, temperature=d.temperature, top_p=d.top_p,
-    )  # fmt: skip
+def _generate(protocol: Protocol, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer) -> list[Generation]:
+    return measure.generate_all(model, tokenizer, protocol.prompts, seed=protocol.seed, **protocol.decoding)
 
 
 def _count_units(
@@ -241,16 +215,16 @@ def _count_units(
 
 
 def _tuned(
-    run: RunDir, experiment: Experiment, model: PreTrainedModel, decisions: dict[str, Any]
+    run: RunDir, protocol: Protocol, model: PreTrainedModel, decisions: dict[str, Any]
 ) -> PreTrainedModel | PeftModel:
-    if experiment.adapter.kind == "full":
+    if protocol.kind == "full":
         return adapters.load_tuned(run.model, dtype=decisions["precision"]["value"], device=decisions["device"])
     return adapters.load_adapter(model, run.adapter)
 
 
 def _after(
     run: RunDir,
-    experiment: Experiment,
+    protocol: Protocol,
     base: BaseRef,
     model: PreTrainedModel | PeftModel,
     tokenizer: TextTokenizer,
@@ -261,22 +235,21 @@ def _after(
     console: Console,
 ) -> Measured:
     """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
-    e = experiment.evaluate
-    probes = measure.scorer(model, tokenizer, e.window, e.window).score(sample.probes)
+    probes = measure.scorer(model, tokenizer, protocol.window, protocol.window).score(sample.probes)
     change = measure.median_change(probes, base_probes.packed)
-    _reloads_fresh(run, experiment, base, decisions, cache)
+    _reloads_fresh(run, protocol, base, decisions, cache)
     run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
-    judge = measure.scorer(model, tokenizer, e.window, e.stride or e.window)
+    judge = measure.scorer(model, tokenizer, protocol.window, protocol.stride)
     scores = measure.score_with_progress(judge, sample.texts, "scoring the tuned", console)
     seen = [item.text for item in sample.train]
     train_nats = sum(float(n.sum()) for n in judge.score(seen))
     train_bpb = train_nats / math.log(2) / sum(len(text.encode()) for text in seen)
-    return Measured(scores, _generate(experiment, model, tokenizer), train_bpb)
+    return Measured(scores, _generate(protocol, model, tokenizer), train_bpb)
 
 
-def _reloads_fresh(run: RunDir, experiment: Experiment, base: BaseRef, decisions: dict[str, Any], cache: Path) -> None:
+def _reloads_fresh(run: RunDir, protocol: Protocol, base: BaseRef, decisions: dict[str, Any], cache: Path) -> None:
     reference = read_json(run.reference)
-    kind = experiment.adapter.kind
+    kind = protocol.kind
     folder = run.model if kind == "full" else run.adapter
     again = in_new_process(
         {
@@ -304,40 +277,39 @@ def _write_texts(
 
 
 def _write_generations(
-    run: RunDir, experiment: Experiment, base: Sequence[Generation], tuned: Sequence[Generation]
+    run: RunDir, protocol: Protocol, base: Sequence[Generation], tuned: Sequence[Generation]
 ) -> None:
     import json
 
     lines = [
         {
-            "prompt": prompt, "seed": experiment.seed + i, "base": b.text, "tuned": t.text, "raw_tuned": t.raw,
+            "prompt": prompt, "seed": protocol.seed + i, "base": b.text, "tuned": t.text, "raw_tuned": t.raw,
             "tokens_base": b.tokens, "tokens_tuned": t.tokens, "stopped_base": b.stopped, "stopped_tuned": t.stopped,
         }
-        for i, (prompt, b, t) in enumerate(zip(experiment.evaluate.prompts, base, tuned, strict=True))
+        for i, (prompt, b, t) in enumerate(zip(protocol.prompts, base, tuned, strict=True))
     ]  # fmt: skip
     write_text(run.generations, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def _settings(experiment: Experiment, decisions: dict[str, Any], tokenizer: TextTokenizer) -> dict[str, Any]:
-    e = experiment.evaluate
+def _settings(protocol: Protocol, decisions: dict[str, Any], tokenizer: TextTokenizer) -> dict[str, Any]:
     return {
-        "window": e.window,
-        "stride": e.stride or e.window,
+        "window": protocol.window,
+        "stride": protocol.stride,
         "bos_rule": BOS_RULE,
-        "max_bytes_per_group": e.max_bytes_per_group,
+        "max_bytes_per_group": protocol.max_bytes_per_group,
         "dtype": decisions["precision"]["value"],
         "device": decisions["device"],
         "attention": ATTENTION,
         "tokenizer_sha256": tokenizer.sha256,
         "template_sha256": tokenizer.template_sha256,
-        "decoding": e.decoding.model_dump(),
-        "claim": e.claim,
+        "decoding": protocol.decoding,
+        "claim": protocol.claim,
     }
 
 
 def _conclude(
     run: RunDir,
-    experiment: Experiment,
+    protocol: Protocol,
     base: BaseRef,
     sample: Sample,
     before: Measured,
@@ -348,7 +320,6 @@ def _conclude(
     tokenizer: TextTokenizer,
     started: float,
 ) -> None:
-    e = experiment.evaluate
     groups = group_scores(rows)
     alpha = limits("paired-verdict.p").passes
     difference = summarise(groups, alpha=alpha)
@@ -357,6 +328,7 @@ def _conclude(
         outcome.output_hygiene([g.raw for g in after.generations], tokenizer.special_tokens),
     )
     manifest = read_json(run.manifest)
+    said = conclude(difference, smallest_effect=protocol.smallest_effect, claim=protocol.claim, alpha=alpha)
     write_json(
         run.summary,
         {
@@ -365,7 +337,7 @@ def _conclude(
             "tuned": _overall(after.scores, sample),
             "groups": [g.as_json() for g in groups],
             "difference": difference.as_json(),
-            "verdict": conclude(difference, smallest_effect=e.smallest_effect, claim=e.claim, alpha=alpha).as_json(),
+            "verdict": said.as_json(),
             "settings": settings,
             "train_sample": {
                 "tuned_bpb": after.train_bpb, "bytes": sum(len(i.text.encode()) for i in sample.train),
@@ -382,7 +354,7 @@ def _overall(scores: Sequence[Nats], sample: Sample) -> dict[str, Any]:
     return {
         "bpb": nats / math.log(2) / size,
         "perplexity": measure.perplexity(scores),
-        "perplexity_reason": "per token of this base's own tokenizer; not comparable with another tokenizer's",
+        "perplexity_reason": "It is per token of this base's own tokenizer: not comparable with another's.",
         "tokens": sum(len(n) for n in scores),
         "bytes": size,
     }

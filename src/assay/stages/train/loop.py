@@ -42,7 +42,9 @@ class Settings:
     learning_rate: float
     schedule: str
     warmup: float
+    weight_decay: float
     max_grad_norm: float
+    max_length: int
     micro_tokens: int
     eval_every: int
     save_every: int

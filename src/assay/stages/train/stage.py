@@ -53,32 +53,29 @@ def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, conso
     corpus = make_corpus([row.text for row in rows], tokenizer, max_length=experiment.train.max_length)
     check = supervision(corpus.rows, corpus.supervised_rows, [f"row {n}" for n in corpus.doubled_prefix])
     run.guards.check(check)
-    adapted = adapters.attach(model, seed=experiment.seed, **_adapter_arguments(experiment))
-    counters = _loop(run, experiment, adapted, tokenizer, corpus, decisions["micro_batch_tokens"], console)
-    return _finish(run, experiment, base, adapted, tokenizer, corpus, counters, before)
-
-
-def _adapter_arguments(experiment: Experiment) -> dict[str, Any]:
-    a = experiment.adapter
-    return {"kind": a.kind, "rank": a.rank, "alpha": a.alpha, "dropout": a.dropout, "targets": a.targets}
+    adapted = adapters.attach(model, seed=experiment.seed, **experiment.adapter.model_dump())
+    t = experiment.train
+    lengths = [len(segment) - 1 for segment in corpus.segments]
+    steps = schedule_steps(lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs)
+    settings = _settings(t, len(steps), decisions["micro_batch_tokens"], experiment.seed)
+    dev = _dev_texts(read_items(run.split("dev")), experiment.evaluate.max_bytes_per_group)
+    counters = _loop(run, adapted, tokenizer, corpus, steps, settings, dev, console)
+    return _finish(run, base.spec, adapted, tokenizer, corpus, counters, before, experiment.evaluate.window)
 
 
 def _loop(
     run: RunDir,
-    experiment: Experiment,
     model: PreTrainedModel | PeftModel,
     tokenizer: TextTokenizer,
     corpus: Corpus,
-    micro_tokens: int,
+    steps: list[list[int]],
+    settings: Settings,
+    dev: list[str],
     console: Console,
 ) -> Counters:
-    t = experiment.train
-    lengths = [len(segment) - 1 for segment in corpus.segments]
-    steps = schedule_steps(lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs)
-    settings = _settings(t, len(steps), micro_tokens, experiment.seed)
-    optimizer = MasterAdamW(adapters.trainable(model), weight_decay=t.weight_decay)
-    dev = _dev_texts(read_items(run.split("dev")), experiment)
-    scorer = Scorer(model, tokenizer, window=t.max_length, stride=t.max_length, row_tokens=micro_tokens)
+    optimizer = MasterAdamW(adapters.trainable(model), weight_decay=settings.weight_decay)
+    longest = settings.max_length
+    scorer = Scorer(model, tokenizer, window=longest, stride=longest, row_tokens=settings.micro_tokens)
 
     def look() -> dict[str, float]:
         nats = sum(float(n.sum()) for n in scorer.score(dev))
@@ -107,7 +104,9 @@ def _settings(t: TrainConfig, steps: int, micro_tokens: int, seed: int) -> Setti
         learning_rate=t.learning_rate,
         schedule=t.schedule,
         warmup=t.warmup,
+        weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,
+        max_length=t.max_length,
         micro_tokens=micro_tokens,
         eval_every=t.eval_every or quarter,
         save_every=t.save_every or quarter,
@@ -115,10 +114,9 @@ def _settings(t: TrainConfig, steps: int, micro_tokens: int, seed: int) -> Setti
     )
 
 
-def _dev_texts(items: list[Item], experiment: Experiment) -> list[str]:
+def _dev_texts(items: list[Item], limit: int | None) -> list[str]:
     groups = len({item.group for item in items})
     per_group = max(200, DEV_BYTES // groups)
-    limit = experiment.evaluate.max_bytes_per_group
     return [x.text for x in excerpts(items, min(per_group, limit) if limit else per_group, seed=0)]
 
 
@@ -133,24 +131,24 @@ def _forget_metrics_after(metrics: Path, step: int) -> None:
 
 def _finish(
     run: RunDir,
-    experiment: Experiment,
-    base: BaseRef,
+    base: str,
     model: PreTrainedModel | PeftModel,
     tokenizer: TextTokenizer,
     corpus: Corpus,
     counters: Counters,
     memory_before: int,
+    window: int,
 ) -> list[Path]:
     broken = [name for name, p in adapters.trainable(model).items() if not bool(p.isfinite().all())]
     run.guards.check(finite_training(counters.step, len(counters.skipped), 0, nonfinite_weights=broken))
     folder = run.adapter if isinstance(model, PeftModel) else run.model
-    weights = adapters.save(model, tokenizer, folder, base=base.spec)
+    weights = adapters.save(model, tokenizer, folder, base=base)
     saved = adapters.saved_tensors(weights)
     zero = [n for n, tensor in saved.items() if "lora_B" in n and not bool(tensor.any())]
     run.guards.check(
         adapter_integrity(adapters.expected_keys(model), list(saved), zero_b=zero, hash_ok=True, stage="train")
     )
-    write_json(run.reference, _reference(run, experiment, model, tokenizer))
+    write_json(run.reference, _reference(run, window, model, tokenizer))
     summary = {
         "steps": counters.step,
         "tokens": counters.tokens,
@@ -170,13 +168,11 @@ def _finish(
 
 
 def _reference(
-    run: RunDir, experiment: Experiment, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer
+    run: RunDir, window: int, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer
 ) -> dict[str, Any]:
     """What the trained model in memory makes of a few dev texts; a reloaded one must make the same of them."""
     texts = pieces(read_items(run.split("dev")), PROBE_TEXTS, PROBE_BYTES)
-    scorer = Scorer(
-        model, tokenizer, window=experiment.evaluate.window, stride=experiment.evaluate.window, row_tokens=1024
-    )
+    scorer = Scorer(model, tokenizer, window=window, stride=window, row_tokens=1024)
     nats = scorer.score(texts)
     if not all(np.isfinite(n).all() for n in nats):
         why = "the trained model gives some texts no finite score"

@@ -1,0 +1,84 @@
+"""The base's scores: shared by runs that measure the same base on the same texts, and checked before each use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import tokenizers
+import torch
+import transformers
+
+from assay.core.console import Console
+from assay.core.errors import GuardError
+from assay.core.files import sha256_json, sha256_text
+from assay.core.store import Store
+from assay.model.attention import NAME as ATTENTION
+from assay.model.score import Nats, Scorer
+from assay.stages.evaluate import measure
+
+STAGE = "base-scores"
+SCORING = 1  # raised when the same model and texts would be scored otherwise
+FILE = "scores.parquet"
+RESCORED = 16  # stored base scores that are scored anew as a check
+BOS_RULE = "own prefix, else beginning-of-text token, else end-of-text token"
+
+
+def base_scores(
+    judge: Scorer, texts: Sequence[str], *, base_hash: str, setting: dict[str, Any], store: Store, console: Console
+) -> tuple[list[Nats], float | None]:
+    """Each text's nats per token under the base, and how far stored ones are off now.
+
+    Args:
+        judge: the base's scorer.
+        base_hash: of its weights.
+        setting: whatever else decides the scores: dtype, device, threads, processor.
+
+    Returns:
+        The scores, and the mean change of the texts scored again in bits per byte; None where nothing was stored.
+
+    Raises:
+        GuardError: `a-a-control`: the stored scores are not what was stored.
+    """
+    key = _key(judge, texts, base_hash, setting)
+    if not store.has(STAGE, key):
+        scores = measure.score_with_progress(judge, texts, "scoring the base", console)
+        frame = pl.DataFrame({"nats": [n.tolist() for n in scores]}, schema={"nats": pl.List(pl.Float64)})
+        store.put(STAGE, key, lambda target: frame.write_parquet(target / FILE))
+        return scores, None
+    folder = store.path(STAGE, key)
+    if store.damaged(STAGE, key):
+        raise GuardError(
+            "a-a-control",
+            "the stored base scores are not what was stored",
+            where=str(folder),
+            fix="delete this folder: the base is then scored again",
+        )
+    scores = [row.to_numpy() for row in pl.read_parquet(folder / FILE)["nats"]]
+    some = _to_rescore(texts)
+    console.note(f"base scores: from an earlier run; {len(some)} of {len(scores)} texts are scored again as a check")
+    again = [texts[i] for i in some]
+    return scores, measure.mean_change_bpb([scores[i] for i in some], judge.score(again), again)
+
+
+def _key(judge: Scorer, texts: Sequence[str], base_hash: str, setting: dict[str, Any]) -> str:
+    tokenizer = judge.tokenizer
+    versions = [torch.__version__, transformers.__version__, tokenizers.__version__]
+    return sha256_json(
+        [
+            SCORING, base_hash, tokenizer.sha256, tokenizer.template_sha256, [sha256_text(text) for text in texts],
+            judge.window, judge.stride, judge.row_tokens, BOS_RULE, ATTENTION, setting, versions,
+        ]
+    )  # fmt: skip
+
+
+def _to_rescore(texts: Sequence[str]) -> list[int]:
+    """The shortest texts: at most `RESCORED` of them, and beyond the first at most a quarter of all bytes."""
+    sizes = [len(text.encode()) for text in texts]
+    chosen: list[int] = []
+    for i in sorted(range(len(texts)), key=lambda i: (sizes[i], i))[:RESCORED]:
+        if chosen and sum(sizes[j] for j in [*chosen, i]) > sum(sizes) / 4:
+            break
+        chosen.append(i)
+    return chosen
