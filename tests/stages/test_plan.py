@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from assay.config.load import load_text
 from assay.core.console import Console
-from assay.core.errors import MachineError
+from assay.core.errors import InputError, MachineError
 from assay.core.files import read_json, write_json
 from assay.core.rundir import RunDir
 from assay.model.registry import locate
@@ -49,10 +51,17 @@ def test_a_row_is_never_shorter_than_a_sequence_nor_longer_than_a_batch(run):
 
 
 def test_what_does_not_fit_is_said_with_what_would(run):
-    e = experiment(run.path, "batch_tokens: 40000000, max_length: 40000000, device: cpu", base="scratch:smollm2-135m")
+    e = experiment(run.path, "batch_tokens: 40000000, max_length: 40000000, device: cpu")
+    base = locate(e.base, run.path)
+    endless = replace(base, config=base.config | {"max_position_embeddings": 10**9})
     with pytest.raises(MachineError, match="this training needs about") as error:
-        decided(run, e)
+        plan(run, e, endless, Console(quiet=True))
     assert "max_length" in str(error.value)
+
+
+def test_a_length_beyond_the_bases_positions_is_refused(run):
+    with pytest.raises(InputError, match="4096 tokens are more than the base can take, which is 2048"):
+        decided(run, experiment(run.path, "max_length: 4096, batch_tokens: 8192"))
 
 
 def test_a_device_that_is_not_there_is_the_machines_fault(run):
