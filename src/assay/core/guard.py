@@ -165,6 +165,9 @@ THRESHOLDS: dict[str, Limits] = {
     "split-leak.jaccard": Limits(0.8, 0.8),  # of word 5-grams: at or above is a near-copy
     "split-leak.run_words": Limits(50, 50),  # a common run this long is a leak
     "split-leak.short_cover": Limits(0.7, 0.7),  # an 8-gram covering this share of a short item
+    # an 8-gram in so large a share of the training items, and in so many, is a template and no leak
+    "split-leak.template_share": Limits(0.2, 0.2, judgement=True),
+    "split-leak.template_items": Limits(10, 10, judgement=True),
     "power.groups": Limits(30, 6, higher_is_better=True),  # independent test groups
     "weights-moved.relative": Limits(1e-9, 1e-9, higher_is_better=True, judgement=True),  # above fp32 noise on a norm
     "finite-training.skipped_share": Limits(0.0, 0.05),

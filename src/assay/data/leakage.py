@@ -35,7 +35,6 @@ _Hashes = npt.NDArray[np.uint64]
 
 _JACCARD_WORDS = 5
 _COVER_WORDS = 8
-_TEMPLATE_SHARE, _TEMPLATE_ITEMS = 0.2, 10  # of training items that hold an 8-gram: our own judgement
 _PASSAGE = 200  # characters
 _BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 
@@ -143,7 +142,8 @@ class _Corpus:
 
     def _template(self, spots: _Ints, gram: _Ints) -> npt.NDArray[np.bool_]:
         """Which words stand in an 8-gram that a large share of the training texts holds."""
-        least = max(_TEMPLATE_ITEMS, math.ceil(_TEMPLATE_SHARE * self.n_train))
+        share, items = (limits(f"split-leak.template_{what}").passes for what in ("share", "items"))
+        least = max(items, math.ceil(share * self.n_train))
         ours = self.item[spots] < self.n_train
         holders = _distinct(gram[ours] * self.n_train + self.item[spots][ours]) // self.n_train
         common = np.bincount(holders, minlength=int(gram.max(initial=0)) + 1) >= least
