@@ -18,7 +18,7 @@ from assay.core.cache import cache_dir
 from assay.core.console import Console
 from assay.core.describe import describe, guard_rows
 from assay.core.ledger import Ledger, resolve_run
-from assay.core.optional import require
+from assay.core.optional import require_training
 from assay.core.recipes import find_recipes, recipes_dir
 from assay.core.rundir import RunDir
 from assay.model.registry import locate, model_rows
@@ -145,8 +145,7 @@ def score(base: str, texts: Sequence[str], *, window: int = 512, stride: int | N
     Raises:
         MachineError: torch or transformers is not installed.
     """
-    for package in ("torch", "transformers"):
-        require(package, extra="train")
+    require_training()
     from assay.model.load import load_base
     from assay.model.score import Scorer
     from assay.stats.verdict import bits_per_byte
@@ -154,7 +153,7 @@ def score(base: str, texts: Sequence[str], *, window: int = 512, stride: int | N
     model, tokenizer = load_base(
         locate(base, cache_dir()), cache_dir(), dtype="fp32", device="cpu", console=Console(quiet=True)
     )
-    scorer = Scorer(model, tokenizer, window=window, stride=stride or window, row_tokens=1024)
+    scorer = Scorer(model, tokenizer, window=window, stride=stride or window)
     rows = []
     for text, nats in zip(texts, scorer.score(texts), strict=True):
         size, total = len(text.encode()), float(nats.sum())

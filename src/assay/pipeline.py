@@ -30,7 +30,7 @@ from assay.core.files import (
 from assay.core.guard import GuardBook, record
 from assay.core.identity import Identity, find_run, make_identity, new_run
 from assay.core.ledger import Ledger, is_run, resolve_run
-from assay.core.optional import installed, require
+from assay.core.optional import installed, require_training
 from assay.core.receipt import version
 from assay.core.rundir import STAGES, RunDir
 from assay.core.store import Store
@@ -335,23 +335,18 @@ def _plan(run: RunDir, work: Work) -> list[Path]:
 
 
 def _train(run: RunDir, work: Work) -> list[Path]:
-    _with_torch()
+    require_training()
     from assay.stages.train.stage import train
 
     return train(run, work.loaded.experiment, work.base, work.cache, work.console)
 
 
 def _evaluate(run: RunDir, work: Work) -> list[Path]:
-    _with_torch()
+    require_training()
     from assay.stages.evaluate.stage import evaluate
 
     looks = work.runs_dir / "test-looks.jsonl"
     return evaluate(run, work.loaded.experiment, work.base, work.cache, work.store, looks, work.console)
-
-
-def _with_torch() -> None:
-    for package in ("torch", "transformers", "peft"):
-        require(package, extra="train")
 
 
 def _report(run: RunDir, work: Work) -> list[Path]:
@@ -388,7 +383,7 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
     run = resolve_run(target, runs_dir)
     if run.finished("train") is None:
         raise InputError("has not been trained yet", where=str(run.path), fix=f"assay run {target}")
-    _with_torch()
+    require_training()
     from assay.model.generate import open_session
 
     loaded = load_experiment(run.resolved)

@@ -110,7 +110,7 @@ def test_a_full_fine_tune_is_a_whole_model_folder(preset, tmp_path):
         for other in (loaded, theirs):
             assert torch.equal(ours(input_ids=IDS).logits, other(input_ids=IDS).logits)
     assert AutoTokenizer.from_pretrained(tmp_path / "model")("abc")["input_ids"] == byte_tokenizer().encode("abc")
-    assert adapters.saved_keys(tmp_path / "model" / "model.safetensors") == adapters.expected_keys(ours)
+    assert sorted(adapters.saved_tensors(tmp_path / "model" / "model.safetensors")) == adapters.expected_keys(ours)
 
 
 @pytest.mark.parametrize(

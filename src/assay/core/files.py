@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,11 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"is not valid JSON: {error}", where=str(path), fix="restore the file, or start over with --new"
         ) from error
+
+
+def write_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write JSON Lines (no NaN), atomically."""
+    write_text(path, "".join(json.dumps(v, ensure_ascii=False, allow_nan=False) + "\n" for v in values))
 
 
 def append_line(path: Path, value: Any) -> None:

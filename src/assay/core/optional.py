@@ -26,3 +26,9 @@ def require(package: str, *, extra: str) -> ModuleType:
             f"this needs the package {package}, which is not installed",
             fix=f"pip install 'assay[{extra}]'",
         ) from error
+
+
+def require_training() -> None:
+    """Have what models need, or say which extra brings it (exit 4)."""
+    for package in ("torch", "transformers", "peft"):
+        require(package, extra="train")

@@ -14,6 +14,7 @@ import numpy as np
 from assay.core.files import sha256_text
 from assay.data.items import Item
 
+PROBE_TEXTS, PROBE_BYTES = 16, 300  # the short texts that a model is checked on
 LEAST = 200  # bytes; a remainder below this is not worth a row of its own
 
 
@@ -43,7 +44,7 @@ def excerpts(items: Sequence[Item], max_bytes_per_group: int | None, *, seed: in
     return chosen
 
 
-def pieces(items: Sequence[Item], count: int, size: int) -> list[str]:
+def pieces(items: Sequence[Item], count: int = PROBE_TEXTS, size: int = PROBE_BYTES) -> list[str]:
     """`count` short texts of about `size` bytes (fewer where there is too little text), from each item in turn."""
     queues = [
         [item.text.encode()[start : start + size] for start in range(0, len(item.text.encode()), size)]

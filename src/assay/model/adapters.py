@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -192,13 +192,9 @@ def saved_tensors(file: Path) -> dict[str, Tensor]:
         return {}
 
 
-def saved_keys(file: Path) -> list[str]:
-    """The names in a safetensors file, from its header alone."""
-    try:
-        with safe_open(file, "pt") as stream:
-            return sorted(stream.keys())
-    except (OSError, SafetensorError):
-        return []
+def zero_b(tensors: dict[str, Tensor]) -> list[str]:
+    """The LoRA B matrices that are all zero, as they are before the first step."""
+    return [name for name, tensor in tensors.items() if "lora_B" in name and not bool(tensor.any())]
 
 
 def expected_keys(model: PreTrainedModel | PeftModel) -> list[str]:

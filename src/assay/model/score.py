@@ -24,6 +24,8 @@ from assay.model.attention import packed, packed_inputs
 from assay.model.loss import token_nll
 from assay.text.tokenizer import TextTokenizer
 
+ROW_TOKENS = 1024  # of a packed row: longer ones gain nothing on a CPU
+
 Nats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
@@ -76,7 +78,13 @@ class Scorer:
     """Scores texts with one model; the head is checked once, then used in chunks."""
 
     def __init__(
-        self, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, *, window: int, stride: int, row_tokens: int
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: TextTokenizer,
+        *,
+        window: int,
+        stride: int,
+        row_tokens: int = ROW_TOKENS,
     ) -> None:
         """`row_tokens` is how many tokens one packed row holds (windows longer than that have their own row)."""
         if tokenizer.context is None:

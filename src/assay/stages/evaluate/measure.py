@@ -14,11 +14,8 @@ from transformers import PreTrainedModel
 
 from assay.core.console import Console
 from assay.model.generate import Generation, generate
-from assay.model.score import Nats, Scorer
+from assay.model.score import ROW_TOKENS, Nats, Scorer
 from assay.text.tokenizer import TextTokenizer
-
-ROW_TOKENS = 1024  # of a packed row when scoring
-PROBE_TEXTS, PROBE_BYTES = 16, 300
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,11 @@ class Probes:
         return mean_change_bpb(self.packed, self.single, texts)
 
 
-def scorer(
-    model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, stride: int, row_tokens: int = ROW_TOKENS
-) -> Scorer:
-    """A scorer with the evaluation's window and stride."""
-    return Scorer(model, tokenizer, window=window, stride=stride, row_tokens=row_tokens)
-
-
 def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, texts: Sequence[str]) -> Probes:
     """Score the probe texts three times."""
-    together, alone = (scorer(model, tokenizer, window, window, row) for row in (ROW_TOKENS, 1))
+    together, alone = (
+        Scorer(model, tokenizer, window=window, stride=window, row_tokens=row) for row in (ROW_TOKENS, 1)
+    )
     return Probes(together.score(texts), alone.score(texts), together.score(texts, reverse=True))
 
 

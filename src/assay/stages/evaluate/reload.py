@@ -55,7 +55,7 @@ def main() -> int:
         console.error(error.what)
         return 1
     window = request["window"]
-    nats = Scorer(model, tokenizer, window=window, stride=window, row_tokens=1024).score(request["texts"])
+    nats = Scorer(model, tokenizer, window=window, stride=window).score(request["texts"])
     json.dump([float(n.sum()) for n in nats], sys.stdout)
     return 0
 

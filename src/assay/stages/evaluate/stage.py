@@ -26,7 +26,7 @@ from assay.core.files import (
     sha256_text,
     write_atomic,
     write_json,
-    write_text,
+    write_lines,
 )
 from assay.core.guard import limits
 from assay.core.rundir import RunDir, now
@@ -39,7 +39,7 @@ from assay.model.attention import NAME as ATTENTION
 from assay.model.generate import Generation
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
-from assay.model.score import Nats
+from assay.model.score import Nats, Scorer
 from assay.stages.evaluate import measure
 from assay.stages.evaluate.base_scores import BOS_RULE, base_scores
 from assay.stages.evaluate.reload import in_new_process
@@ -130,7 +130,7 @@ def evaluate(
     )
     probes = measure.probe(model, tokenizer, protocol.window, sample.probes)
     scores, stored_noise = base_scores(
-        measure.scorer(model, tokenizer, protocol.window, protocol.stride), sample.texts,
+        Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride), sample.texts,
         base_hash=base.hash, setting=_setting(plan), store=store, console=console,
     )  # fmt: skip
     before = Measured(scores, _generate(protocol, model, tokenizer))
@@ -166,7 +166,7 @@ def _weights_are_the_trained_ones(run: RunDir) -> None:
         training.adapter_integrity(
             weights["keys"],
             list(tensors),
-            zero_b=[n for n, t in tensors.items() if "lora_B" in n and not bool(t.any())],
+            zero_b=adapters.zero_b(tensors),
             nonfinite=[n for n, t in tensors.items() if not bool(t.isfinite().all())],
             hash_ok=file.is_file() and sha256_file(file) == weights["sha256"],
         )
@@ -180,7 +180,7 @@ def _sample(run: RunDir, items: list[Item], protocol: Protocol) -> Sample:
     groups = sorted({item.group for item in train}, key=lambda group: sha256_text(f"{seed}:{group}"))[:8]
     some = [item for item in train if item.group in groups]
     per_group = TRAIN_BYTES // len(groups)
-    return Sample(test, pieces(test, measure.PROBE_TEXTS, measure.PROBE_BYTES), excerpts(some, per_group, seed=seed))
+    return Sample(test, pieces(test), excerpts(some, per_group, seed=seed))
 
 
 def _setting(plan: dict[str, Any]) -> dict[str, Any]:
@@ -235,11 +235,11 @@ def _after(
     console: Console,
 ) -> Measured:
     """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
-    probes = measure.scorer(model, tokenizer, protocol.window, protocol.window).score(sample.probes)
+    probes = Scorer(model, tokenizer, window=protocol.window, stride=protocol.window).score(sample.probes)
     change = measure.median_change(probes, base_probes.packed)
     _reloads_fresh(run, protocol, base, decisions, cache)
     run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
-    judge = measure.scorer(model, tokenizer, protocol.window, protocol.stride)
+    judge = Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride)
     scores = measure.score_with_progress(judge, sample.texts, "scoring the tuned", console)
     seen = [item.text for item in sample.train]
     train_nats = sum(float(n.sum()) for n in judge.score(seen))
@@ -279,8 +279,6 @@ def _write_texts(
 def _write_generations(
     run: RunDir, protocol: Protocol, base: Sequence[Generation], tuned: Sequence[Generation]
 ) -> None:
-    import json
-
     lines = [
         {
             "prompt": prompt, "seed": protocol.seed + i, "base": b.text, "tuned": t.text, "raw_tuned": t.raw,
@@ -288,7 +286,7 @@ def _write_generations(
         }
         for i, (prompt, b, t) in enumerate(zip(protocol.prompts, base, tuned, strict=True))
     ]  # fmt: skip
-    write_text(run.generations, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_lines(run.generations, lines)
 
 
 def _settings(protocol: Protocol, decisions: dict[str, Any], tokenizer: TextTokenizer) -> dict[str, Any]:

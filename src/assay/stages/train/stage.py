@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from assay.config.schema import Experiment, TrainConfig
 from assay.core.console import Console
-from assay.core.files import read_json, read_lines, sha256_file, write_atomic, write_json
+from assay.core.files import read_json, read_lines, sha256_file, write_json, write_lines
 from assay.core.guard import record
 from assay.core.rundir import RunDir
 from assay.core.usage import peak_memory
@@ -32,7 +32,6 @@ from assay.stages.train.optim import MasterAdamW
 from assay.text.tokenizer import TextTokenizer
 
 DEV_BYTES = 8000  # of dev text are scored at each look, over all groups
-PROBE_TEXTS, PROBE_BYTES = 16, 300  # scored by the trained model in memory, for the check of a fresh reload
 
 
 def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, console: Console) -> list[Path]:
@@ -122,11 +121,7 @@ def _dev_texts(items: list[Item], limit: int | None) -> list[str]:
 
 def _forget_metrics_after(metrics: Path, step: int) -> None:
     """Steps after the checkpoint are done again, so their lines go."""
-    import json
-
-    kept = [line for line in read_lines(metrics) if line["step"] <= step]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
-    write_atomic(metrics, lambda path: path.write_text(text, encoding="utf-8"))
+    write_lines(metrics, [line for line in read_lines(metrics) if line["step"] <= step])
 
 
 def _finish(
@@ -144,7 +139,7 @@ def _finish(
     folder = run.adapter if isinstance(model, PeftModel) else run.model
     weights = adapters.save(model, tokenizer, folder, base=base)
     saved = adapters.saved_tensors(weights)
-    zero = [n for n, tensor in saved.items() if "lora_B" in n and not bool(tensor.any())]
+    zero = adapters.zero_b(saved)
     run.guards.check(
         adapter_integrity(adapters.expected_keys(model), list(saved), zero_b=zero, hash_ok=True, stage="train")
     )
@@ -171,8 +166,8 @@ def _reference(
     run: RunDir, window: int, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer
 ) -> dict[str, Any]:
     """What the trained model in memory makes of a few dev texts; a reloaded one must make the same of them."""
-    texts = pieces(read_items(run.split("dev")), PROBE_TEXTS, PROBE_BYTES)
-    scorer = Scorer(model, tokenizer, window=window, stride=window, row_tokens=1024)
+    texts = pieces(read_items(run.split("dev")))
+    scorer = Scorer(model, tokenizer, window=window, stride=window)
     nats = scorer.score(texts)
     if not all(np.isfinite(n).all() for n in nats):
         why = "the trained model gives some texts no finite score"
