@@ -75,12 +75,14 @@ def make_run(tmp_path: Path) -> Callable[..., RunDir]:
     return make
 
 
-def _prepare(run: RunDir) -> list[Path]:
-    def items(groups: int) -> list[dict[str, Any]]:
-        return [{"id": f"{g}", "group": f"Play {g}", "sha256": "0" * 64, "bytes": 1000} for g in range(groups)]
+GROUPS = {"train": 20, "dev": 3, "test": 8}
 
-    splits = {"train": items(20), "dev": items(3), "test": items(8)}
-    write_json(run.manifest, {"schema": 1, "splits": splits, "dropped": {"empty": 2, "duplicate": 0}, "rows_in": 33})
+
+def _prepare(run: RunDir) -> list[Path]:
+    splits = {name: {"items": n, "groups": n, "bytes": 1000 * n, "sha256": "0" * 64} for name, n in GROUPS.items()}
+    rows = {"in": 33, "kept": 31, "dropped": {"empty": 2}, "examples": {}}
+    items = {"in": 31, "kept": 31, "dropped": {}, "examples": {}}
+    write_json(run.manifest, {"schema": 2, "splits": splits, "rows": rows, "items": items})
     run.guards.add(
         record("split-leak", "pass", "no held-out text also stands in the training texts", measured=0.0, threshold=0.0),
         record("power", "warn", "8 groups are held out; 30 would be enough for any effect", measured=8, threshold=30),

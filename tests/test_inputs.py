@@ -70,10 +70,10 @@ def test_a_wrong_experiment(folder, capsys, old, new, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("title,body\na,b\n", ["text", "body", "data.fields.text"]),
+        ("title,note\na,b\n", ["text", "note", "data.fields.text"]),
         ("", ["empty"]),
         ("text\n", ["my.csv"]),
-        ("text\none\ntwo\n", ["group"]),
+        ("text\none\ntwo\n", ["group", "bring more rows"]),
     ],
 )
 def test_a_wrong_table(folder, capsys, content, words):

@@ -26,6 +26,8 @@ RANK = {
     "model": 4,
     "stages": 5,
     "pipeline": 6,
+    "starter": 6,
+    "byhand": 6,
     "fetch": 6,
     "api": 7,
     "cli": 7,
@@ -33,13 +35,13 @@ RANK = {
     "__main__": 8,
 }
 # Only these know the experiment file. Below a stage's entry function everything takes plain arguments.
-KNOW_THE_CONFIG = ("stages", "pipeline", "api", "cli", "__init__")
+KNOW_THE_CONFIG = ("stages", "pipeline", "starter", "byhand", "api", "cli", "__init__")
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "gguf")
 # The base install has none of HEAVY: with it a laptop prepares, plans, reports and reads runs.
 WITHOUT_TORCH = (
-    "assay.__main__", "assay.cli", "assay.pipeline", "assay.api", "assay.config", "assay.core", "assay.stats",
-    "assay.text", "assay.data", "assay.guards", "assay.model.registry",
+    "assay.__main__", "assay.cli", "assay.pipeline", "assay.starter", "assay.byhand", "assay.api", "assay.config",
+    "assay.core", "assay.stats", "assay.text", "assay.data", "assay.guards", "assay.model.registry",
     "assay.stages.prepare", "assay.stages.plan", "assay.stages.compare",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay import pipeline
+from assay import byhand, pipeline
 from assay.config.load import Loaded
 from assay.config.load import load_experiment as load_experiment
 from assay.core.cache import cache_dir
@@ -132,7 +132,7 @@ def generate(
     runs_dir: Path | str = RUNS,
 ) -> list[str]:
     """The new text behind each prompt, from a run's `tuned` model or its `base`."""
-    talker = pipeline.session(_name(target), runs_dir=Path(runs_dir), which=which, console=Console(quiet=True))
+    talker = byhand.session(_name(target), runs_dir=Path(runs_dir), which=which, console=Console(quiet=True))
     return talker.generate(prompts, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
 
 

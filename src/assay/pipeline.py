@@ -35,14 +35,13 @@ from assay.core.receipt import version
 from assay.core.rundir import STAGES, RunDir
 from assay.core.store import Store
 from assay.core.usage import peak_memory
-from assay.data.sources import source_fingerprint
-from assay.model.registry import BaseRef, locate
+from assay.model.registry import BaseRef, locate, tokenizer_at_hand
 
 if TYPE_CHECKING:
-    from assay.model.generate import Session
+    from assay.text.tokenizer import TextTokenizer
 
 # raised when a stage's results for the same inputs change
-VERSIONS = {"prepare": 1, "plan": 1, "train": 1, "evaluate": 1, "report": 1}
+VERSIONS = {"prepare": 2, "plan": 1, "train": 2, "evaluate": 2, "report": 2}
 
 
 @dataclass(frozen=True)
@@ -121,14 +120,16 @@ def _existing(target: str, runs_dir: Path) -> RunDir | None:
 
 
 def _resolve(loaded: Loaded, runs_dir: Path, console: Console) -> Work:
+    from assay.stages.prepare import content, without_paths
+
     experiment, cache = loaded.experiment, cache_dir()
     data = experiment.data
     base = locate(experiment.base, cache)
     identity = make_identity(
         schema=experiment.schema_version,
         base_hash=base.hash,
-        data=data.model_dump(mode="json"),
-        content=source_fingerprint(data.sources, sha256=data.sha256, cache=cache),
+        data=without_paths(data),
+        content=content(data, cache),
         adapter=_adapter(experiment),
         train=experiment.train.model_dump(mode="json"),
         seed=experiment.seed,
@@ -199,6 +200,8 @@ def _bring(run: RunDir, work: Work, until: str) -> Outcome:
                 _refuse_changed_inputs(run, stage)
                 _perform(run, work, stage)
                 done.append(stage)
+        if until == "prepare" and done:
+            _show_data(run)
         _no_failure_left(run, until)
     except (Interrupted, KeyboardInterrupt) as error:
         run.event("interrupted")
@@ -228,7 +231,7 @@ def _key(run: RunDir, work: Work, stage: str) -> str:
     before = STAGES[: STAGES.index(stage)]
     inputs = {name: _current_outputs(run, name) for name in before if name != "plan"}
     part: dict[str, Any] = {
-        "prepare": [work.identity.data, work.identity.content],
+        "prepare": [{k: v for k, v in work.identity.data.items() if k != "chat_template"}, work.identity.content],
         "plan": [work.identity.id],
         "train": [work.identity.id],
         "evaluate": [work.identity.id, e.evaluate.model_dump(mode="json")],
@@ -300,6 +303,16 @@ def _perform(run: RunDir, work: Work, stage: str) -> None:
 
 
 def _prepare(run: RunDir, work: Work) -> list[Path]:
+    """The splits and, where the base's tokenizer is here already, the training items as tokens."""
+    _prepare_data(run, work)
+    tokenizer = tokenizer_at_hand(work.base)
+    if tokenizer is None:
+        work.console.note(f"{work.base.spec} is not here yet: what its tokenizer makes of this comes with training")
+        return _files(run.data)
+    return [*_files(run.data), *_tokenize(run, work, tokenizer)]
+
+
+def _prepare_data(run: RunDir, work: Work) -> None:
     """Take prepared data from the store, or prepare it and put it there, with the guards' records beside it."""
     from assay.stages.prepare import prepare
 
@@ -311,16 +324,16 @@ def _prepare(run: RunDir, work: Work) -> list[Path]:
         store.give("prepare", key, run.data)
         run.guards.add(*GuardBook(run.data / "guards.json").records())
         work.console.note("prepared data: from an earlier run with the same data")
-        return _files(run.data)
-    data = work.loaded.experiment.data
-    prepare(
-        sources=data.sources, text_field=data.fields.text, sha256=data.sha256, max_rows=data.max_rows,
-        group=data.group, dev=data.split.dev, test=data.split.test, seed=data.split.seed,
-        out=run, cache=work.cache, console=work.console,
-    )  # fmt: skip
+        return
+    prepare(work.loaded.experiment.data, run, work.cache, work.console)
     GuardBook(run.data / "guards.json").add(*(r for r in run.guards.records() if r.stage == "prepare"))
     store.keep("prepare", key, run.data)
-    return _files(run.data)
+
+
+def _tokenize(run: RunDir, work: Work, tokenizer: TextTokenizer) -> list[Path]:
+    from assay.stages.tokenize import tokenize
+
+    return tokenize(run, work.loaded.experiment, tokenizer, work.store)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -336,9 +349,13 @@ def _plan(run: RunDir, work: Work) -> list[Path]:
 
 def _train(run: RunDir, work: Work) -> list[Path]:
     require_training()
+    from assay.model.load import load_tokenizer
     from assay.stages.train.stage import train
 
-    return train(run, work.loaded.experiment, work.base, work.cache, work.console)
+    tokens = []
+    if not run.tokens_profile.exists():
+        tokens = _tokenize(run, work, load_tokenizer(work.base, work.cache, work.console))
+    return [*tokens, *train(run, work.loaded.experiment, work.base, work.cache, work.console)]
 
 
 def _evaluate(run: RunDir, work: Work) -> list[Path]:
@@ -357,6 +374,16 @@ def _report(run: RunDir, work: Work) -> list[Path]:
     return [write_report(run), run.receipt]
 
 
+def _show_data(run: RunDir) -> None:
+    """What the preparation made, as a page and as plots; the page is written anew once there is a verdict."""
+    from assay.stages.compare.plots_data import write_plots
+    from assay.stages.compare.report import write_report
+
+    write_report(run)
+    tokens = read_json(run.tokens_profile) if run.tokens_profile.exists() else None
+    write_plots(run.plots, read_json(run.profile), tokens)
+
+
 def _report_without_verdict(run: RunDir) -> None:
     """After a failed validity guard the numbers are still shown, under its name and without a verdict."""
     from assay.stages.compare.report import write_report
@@ -371,27 +398,3 @@ _STAGES: dict[str, Callable[[RunDir, Work], list[Path]]] = {
     "evaluate": _evaluate,
     "report": _report,
 }
-
-
-def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Console | None = None) -> Session:
-    """A run's model in memory, to be tried by hand.
-
-    Raises:
-        InputError: the run has not been trained.
-    """
-    console = console or Console()
-    run = resolve_run(target, runs_dir)
-    if run.finished("train") is None:
-        raise InputError("has not been trained yet", where=str(run.path), fix=f"assay run {target}")
-    require_training()
-    from assay.model.generate import open_session
-
-    loaded = load_experiment(run.resolved)
-    base = locate(loaded.experiment.base, cache_dir())
-    if base.hash != read_json(run.identity)["base"]["hash"]:
-        raise InputError(
-            "the base is no longer the one that this run was trained on",
-            where=f"base: {base.spec}",
-            fix="restore it, or train again with --new",
-        )
-    return open_session(run, base, cache_dir(), kind=loaded.experiment.adapter.kind, which=which, console=console)

@@ -149,7 +149,9 @@ def test_du_adds_up(make_run: Make, call: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("until", "words"),
     [
-        ("prepare", ["train: 20 texts in 20 groups, 20 kB", "test: 8 texts in 8 groups", "dropped: 2 empty"]),
+        ("prepare", ["rows: 33 in, 31 kept; dropped: 2 empty", "texts: 31 in, 31 kept",
+                     "train: 20 texts in 20 groups, 20 kB", "test: 8 texts in 8 groups",
+                     "advice 1 of 1: 8 groups of 31"]),
         ("plan", ["2.0 MB predicted at the peak (weights 500 kB, logits 1.5 MB)", "30 steps of 2,048 tokens",
                   "precision: fp32 (no bf16 here)", "device: cpu"]),
         ("train", ["61,440 tokens in 3 min 28 s", "loss: 3.5 → 3.125 nats per token", "peak memory: 3.1 GB"]),
@@ -163,6 +165,31 @@ def test_what_a_stage_says_at_its_end(make_run: Make, until: str, words: list[st
     for word in [*words, f"run: {run.path}", "guards: 1 passed, 1 warned (power), 0 failed, 0 skipped, 15 not run"]:
         assert word in text
     assert ("verdict" in text) == (until == "report")
+
+
+def test_the_three_most_important_pieces_of_advice_are_said(make_run: Make) -> None:
+    run = make_run(until="prepare")
+    example = {"id": "1", "group": "g", "before": "caf", "match": "Ã©", "after": ""}
+    signs = {name: {"rows": 5, "share": 0.16, "example": example} for name in ("mojibake", "zero-width", "html-tag")}
+    write_json(run.profile, {"schema": 2, "signs": {"sample": 31, "found": signs}})
+    text = outcome_text(run, "prepare")
+    assert "advice 2 of 4: 5 of 31 texts (16 %) were decoded wrongly, as in “cafÃ©”" in text
+    assert "\n  → data.clean.mojibake=true repairs them\n" in text
+    assert "advice 3 of 4" in text
+    assert "advice 4 of 4" not in text
+    assert "report:" not in text
+    run.report.write_text("the page")
+    assert f"report: {run.report}" in outcome_text(run, "prepare")
+
+
+def test_good_data_is_said_to_be_good(make_run: Make) -> None:
+    run = make_run(until="prepare")
+    splits = {name: {"items": n, "groups": n, "bytes": n, "sha256": "0"} for name, n in (("train", 400), ("test", 99))}
+    nothing = {"in": 499, "kept": 499, "dropped": {}, "examples": {}}
+    write_json(run.manifest, {"schema": 2, "splits": splits, "rows": nothing, "items": nothing})
+    text = outcome_text(run, "prepare")
+    assert "Nothing to advise" in text
+    assert "dropped" not in text
 
 
 def test_the_end_of_a_run_gives_no_verdict_where_a_validity_guard_failed(make_run: Make) -> None:

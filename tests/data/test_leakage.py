@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.items import Item
-from assay.data.leakage import Leak, find_leaks
+from assay.core.errors import MachineError
+from assay.core.records import Item
+from assay.data import grams as grams_module
+from assay.data import leakage, postings
+from assay.data.grams import Template
+from assay.data.leakage import Leak, LeakIndex, find_leaks
 from assay.data.words import words
 
 
@@ -101,12 +108,20 @@ def test_leaks_are_exactly_those_of_the_reference(corpus: tuple[list[str], list[
 
 @settings(max_examples=20, deadline=None)
 @given(corpora(), st.randoms())
-def test_order_does_not_matter(corpus: tuple[list[str], list[str]], rng: random.Random) -> None:
+def test_neither_order_nor_batches_matter(corpus: tuple[list[str], list[str]], rng: random.Random) -> None:
     train, held = items(corpus[0], "t"), items(corpus[1], "h")
     found = find_leaks(train, held)
     rng.shuffle(train)
     rng.shuffle(held)
-    assert find_leaks(train, held) == found
+    with pytest.MonkeyPatch.context() as patch:
+        # so little at a time that every loop runs several times
+        patch.setattr(grams_module, "PIECE", 50)
+        patch.setattr(leakage, "_PART_WORDS", 20)
+        patch.setattr(postings, "_HITS", 3)
+        cut = rng.randrange(1, len(train) + 1)
+        index = LeakIndex(([item] for item in held), Template())
+        assert index.scan([train[:cut], [], train[cut:]]) == found
+        assert index.scan([train]) == found
 
 
 def prose(rng: random.Random, count: int) -> str:
@@ -129,7 +144,7 @@ def test_the_run_boundary_and_its_passage() -> None:
     train, held = f"{prose(rng, 300)} {run} {prose(rng, 300)}", f"{prose(rng, 80)} {run.upper()}! {prose(rng, 80)}"
     (leak,) = leaks([train], [held])
     assert (leak.kind, leak.amount, leak.train_id) == ("run", 50.0, "t0000")
-    assert leak.passage == run.upper()[:200]
+    assert leak.passage == run[:200]
     assert leaks([train], [held.replace(run.upper(), run.rsplit(" ", 1)[0])]) == []
 
 
@@ -138,7 +153,7 @@ def test_a_short_item_inside_a_long_one() -> None:
     joke = "Why did the chicken cross the road? To get!"
     long = f"{prose(rng, 200)} why did the chicken cross the road to get {prose(rng, 200)}"
     (leak,) = leaks([long], [joke])
-    assert (leak.kind, leak.amount, leak.passage) == ("cover", 1.0, joke[:-1])
+    assert (leak.kind, leak.amount, leak.passage) == ("cover", 1.0, "why did the chicken cross the road to get")
     assert leaks([long], ["Why did the chicken cross the road?"]) == []  # 7 words are no evidence
 
 
@@ -174,3 +189,45 @@ def test_nothing_to_compare() -> None:
     assert leaks([], ["a b c"]) == []
     assert leaks(["a b c"], []) == []
     assert leaks(["", "!"], ["a", ""]) == [Leak("h0001", "t0000", "hash", 1.0, "")]
+
+
+def test_of_many_training_items_the_first_id_is_named_and_its_longest_passage() -> None:
+    rng = random.Random(3)
+    text = prose(rng, 300).split()
+
+    def near(n: int) -> str:
+        return " ".join([*text[:n], "other", *text[n + 1 :]])
+
+    train = items([near(n) for n in range(40, 240)], "t")
+    rng.shuffle(train)
+    held = items([near(100), near(20), " ".join(text)], "h")
+    found = LeakIndex([held], Template()).scan([train])
+    assert [(leak.held_id, leak.kind, leak.train_id) for leak in found] == [
+        ("h0000", "hash", "t0060"),
+        ("h0001", "jaccard", "t0000"),
+        ("h0001", "run", "t0000"),
+        ("h0002", "jaccard", "t0000"),
+        ("h0002", "run", "t0000"),
+    ]
+    assert [leak.amount for leak in found if leak.kind == "run"] == [259.0, 259.0]
+    assert all(leak.passage == " ".join(text[41:])[:200] for leak in found if leak.kind == "run")
+
+
+def test_what_is_shared_and_too_short_is_no_leak_however_common() -> None:
+    rng = random.Random(4)
+    phrase = prose(rng, 40)
+    texts = [f"{prose(rng, rng.randrange(200))} {phrase} {prose(rng, 200)}" for _ in range(150)]
+    train, held = items(texts[:100], "t"), items(texts[100:], "h")
+    index = LeakIndex([held], Template())
+    assert index.scan([train]) == []
+    # the phrase is looked up nowhere: a rarer 8-gram stands for it each time
+    assert not list(index._by_gram.find(leakage._read(items([phrase], "x"), Template()).content.grams(8)))
+
+
+def test_a_full_disk_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(MachineError, match="no space left"):
+        LeakIndex([items(["a b c"], "h")], Template(), tmp_path)

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from assay.cli.main import main
 from assay.core.ledger import resolve_run
 from assay.core.rundir import RunDir
-from assay.model.load import byte_tokenizer
+from assay.text.tokenizer import byte_tokenizer
 
 Row = dict[str, str]
 

@@ -40,7 +40,14 @@ def test_supervision_twin(case, base_with_prefix):
 
 def test_split_leak_passages_pasted_into_another_play(case, rows):
     names = sorted({row["play"] for row in rows})
-    pasted = [{"play": names[(names.index(row["play"]) + 1) % len(names)], "text": row["text"]} for row in rows[::4]]
+    # within a text of the next play: a copy of a whole row would just be dropped as one
+    pasted = [
+        {
+            "play": names[(names.index(row["play"]) + 1) % len(names)],
+            "text": row["text"] + " " + " ".join(f"{word}{number}" for number, word in enumerate(row["text"].split())),
+        }
+        for row in rows[::4]
+    ]
     leaky = case(rows + pasted)
     assert leaky.assay("run") == 3
     assert leaky.failed() == {"split-leak"}

@@ -37,6 +37,39 @@ def test_supervision_doubled_prefix_fails_and_names_rows() -> None:
     assert "r1, r2, r3 and 2 more" in found.why
 
 
+def test_supervision_of_sound_chats_passes_and_shows_rows() -> None:
+    ends = {"token": "<|im_end|>", "turns": 7, "supervised": 7}
+    found = sound(supervision(10, 10, end_of_turn=ends, compared=7, shown=["a", "b", "c", "d"]))
+    assert found.status == "pass"
+    assert (found.measured["end_of_turn"], found.measured["compared_prompts"]) == (ends, 7)
+    assert found.measured["shown"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "word"),
+    [
+        (
+            {"token": "<|im_end|>", "turns": 7, "supervised": 6},
+            "<|im_end|>, which ends an answer, counts in the loss in 6 of",
+        ),
+        ({"token": None, "turns": 7, "supervised": 0}, "puts no token behind an answer"),
+    ],
+)
+def test_supervision_of_ends_that_are_not_learned_fails(ends: dict[str, object], word: str) -> None:
+    found = sound(supervision(10, 10, end_of_turn=ends))
+    assert found.status == "fail"
+    assert word in found.why
+
+
+def test_supervision_of_other_prompts_fails_and_says_what_stands_there() -> None:
+    others = [{"id": f"r{n}", "position": 4, "trained": "\n", "asked": "\n\n"} for n in range(5)]
+    found = sound(supervision(10, 10, mismatches=others, compared=9))
+    assert found.status == "fail"
+    assert "5 of 9 prompts looked at have other ids" in found.why
+    assert "r0 '\\n' where the model is asked with '\\n\\n'" in found.why
+    assert len(found.measured["other_prompts"]) == 3
+
+
 @pytest.mark.parametrize(
     ("relative", "status", "word"),
     [

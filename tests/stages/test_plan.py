@@ -19,7 +19,7 @@ def experiment(folder, extra="", base="scratch:llama-tiny"):
 @pytest.fixture
 def run(tmp_path):
     run = RunDir(tmp_path)
-    write_json(run.manifest, {"splits": {"train": [{"bytes": 35_000}], "dev": [], "test": []}})
+    write_json(run.manifest, {"splits": {"train": {"bytes": 35_000}}})
     return run
 
 

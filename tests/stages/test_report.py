@@ -9,9 +9,9 @@ import re
 import subprocess
 import sys
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import polars as pl
 import pytest
@@ -37,7 +37,8 @@ def _fixture() -> ModuleType:
 
 fixture_run = _fixture()
 make_run, edit = fixture_run.make_run, fixture_run.edit
-VOID = {"meta", "link", "br", "hr", "img", "input"}
+fixture_page = fixture_run.load("fixture_page")
+page_of = fixture_page.page_of
 FAILED = record(
     "adapter-effect",
     "fail",
@@ -47,50 +48,13 @@ FAILED = record(
 )
 
 
-class Page(HTMLParser):
-    """Checks that every element is closed in order, and keeps what the tests ask about."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.words))
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     found: RunDir = make_run(tmp_path)
     return found
 
 
-def page_of(run: RunDir) -> Page:
-    return Page(write_report(run).read_text(encoding="utf-8"))
-
-
-def between(page: Page, start: str, end: str) -> str:
+def between(page: Any, start: str, end: str) -> str:
     return page.text.split(start, 1)[1].split(end, 1)[0]
 
 
@@ -279,9 +243,14 @@ def test_one_group_has_no_interval(tmp_path: Path, run: RunDir) -> None:
 def test_an_unfinished_run_says_what_is_missing(tmp_path: Path, until: str) -> None:
     page = page_of(make_run(tmp_path, until=until))
     following = {"prepare": "plan", "plan": "train", "train": "evaluate"}[until]
-    assert "No verdict: the held-out texts have not been scored." in page.text
-    assert f"Not measured, because the stage {following} has not finished" in page.text
-    assert f"“finished {until}”" in page.text
+    prepared = "Prepared, not trained yet" in page.text
+    assert prepared == (until != "train")
+    assert ("No verdict: the held-out texts have not been scored." in page.text) == (until == "train")
+    if until != "plan":
+        assert f"Not measured, because the stage {following} has not finished" in page.text
+        assert f"“finished {until}”" in page.text
+    # Nothing is said of results that nobody expects yet.
+    assert ("Side by side" in page.text) == ("Base against tuned" in page.text) == (not prepared)
     assert "· Not run 17" in page.text
     assert ("Training loss" in page.text) == (until == "train")
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
@@ -58,6 +59,44 @@ def test_a_folder_gives_its_special_tokens_and_template(tmp_path):
     tokenizer = TextTokenizer.from_folder(tmp_path)
     assert (tokenizer.bos, tokenizer.eos, tokenizer.chat_template) == (256, 257, "{{ messages }}")
     assert tokenizer.special_tokens == ["</s>", "<s>"]
+
+
+def test_a_folder_gives_the_names_that_templates_use(tmp_path):
+    with_prefix().save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(
+        '{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null, "add_bos_token": true,'
+        ' "chat_template": [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]}'
+    )
+    tokenizer = TextTokenizer.from_folder(tmp_path)
+    assert tokenizer.named == {"bos_token": "<s>", "eos_token": "</s>"}
+    assert tokenizer.chat_template == "D"
+    assert tokenizer.control_tokens == ["</s>", "<s>"]
+
+
+def test_control_tokens_are_added_tokens_but_blanks():
+    backend = bytes_backend()
+    backend.add_tokens(["\n\n", "<end>"])
+    a = backend.token_to_id("a")
+    assert TextTokenizer(backend, None, a).control_tokens == ["</s>", "<end>", "<s>", "a"]
+
+
+def test_a_length_that_was_saved_with_a_tokenizer_cuts_nothing(tmp_path):
+    backend = with_prefix()
+    backend.enable_truncation(3)
+    backend.enable_padding(length=9)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer.from_folder(tmp_path)
+    assert tokenizer.decode(tokenizer.encode("more than three")) == "more than three"
+    assert len(tokenizer.encode("ab")) == 2
+
+
+def test_flat_ids_are_those_of_a_batch():
+    tokenizer = TextTokenizer(with_prefix(), 256, 257)
+    texts = ["one", "", "two three"]
+    flat = tokenizer.encode_flat(texts)
+    assert [part.tolist() for part in np.split(flat.ids, flat.starts[1:-1])] == tokenizer.encode_batch(texts)
+    assert tokenizer.backend_name == "tokenizers"
+    assert tokenizer.backend_reason == "no larger batch was encoded so far"
 
 
 def test_a_folder_without_a_fast_tokenizer_is_refused(tmp_path):

@@ -19,11 +19,11 @@ def new(file: Path, target: Path | None, console: Console) -> None:
     """Write a starter experiment for `file`; an existing file is never overwritten.
 
     Raises:
-        InputError: `target` exists, or `file` holds no text that can be read.
+        InputError: `target` exists, or `file` holds nothing that can be learned.
     """
-    from assay.config.starter import starter
+    from assay.starter import starter, stem
 
-    target = target or Path(f"{file.stem}.yaml")
+    target = target or Path(f"{stem(file)}.yaml")
     text = starter(file, target)
     if target.exists():
         raise InputError(

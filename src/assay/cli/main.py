@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from assay.cli.options import RUNS_DIR, Json, New, Overrides, Quiet, Run, Runs, 
 from assay.core.console import Console
 from assay.core.errors import AssayError, InputError, Interrupted, MachineError
 from assay.core.machine import out_of_memory
+
+if TYPE_CHECKING:
+    from assay.core.rundir import RunDir
 
 # rich's help needs another tenth of a second and says the same
 app = typer.Typer(
@@ -42,13 +45,13 @@ RESUMABLE = ("run", "prepare", "plan", "train", "evaluate", "report")
 
 @app.command()
 def new(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Your text: txt, md, csv or jsonl.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Your text, rows or chats: txt, md, csv, tsv, json, jsonl or parquet.")],
     target: Annotated[
         Path | None,
         typer.Argument(metavar="[TARGET]", help="The experiment file to write.", show_default="FILE.yaml, here"),
     ] = None,
 ) -> None:
-    """Write a commented starter experiment for your own text."""
+    """Write a commented starter experiment for your own data."""
     from assay.cli import catalog
 
     catalog.new(file, target, Console())
@@ -56,7 +59,7 @@ def new(
 
 def _stages(
     until: str, target: str, runs_dir: Path, overrides: Sequence[str] | None, another: bool, quiet: bool
-) -> None:
+) -> RunDir:
     from assay.cli import outcome
     from assay.pipeline import run as run_stages
 
@@ -65,6 +68,7 @@ def _stages(
     if done.already_finished:
         console.note("finished already: nothing was done again (--new makes another run)")
     console.result(outcome.outcome_text(done.run, until))
+    return done.run
 
 
 @app.command()
@@ -77,10 +81,21 @@ def run(
 
 @app.command()
 def prepare(
-    target: Target, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, new: New = False, quiet: Quiet = False
+    target: Target,
+    runs_dir: RunsDir = RUNS_DIR,
+    overrides: Overrides = None,
+    new: New = False,
+    quiet: Quiet = False,
+    show: Annotated[
+        int, typer.Option("--show", metavar="N", min=0, help="Print so many training rows as the loss sees them.")
+    ] = 0,
 ) -> None:
-    """Read the texts and split them by group."""
-    _stages("prepare", target, runs_dir, overrides, new, quiet)
+    """Read, clean and cut the texts, split them by group, and look for leaks."""
+    run = _stages("prepare", target, runs_dir, overrides, new, quiet)
+    if show:
+        from assay.cli import reading
+
+        reading.rows(run, show, Console(quiet=quiet))
 
 
 @app.command()

@@ -10,6 +10,9 @@ from assay.core.files import read_json
 from assay.core.rundir import RunDir
 from assay.core.words import failed_validity, no_verdict
 from assay.core.words import guard_line as tally
+from assay.data.advice import ALL_WELL, advise
+
+ADVICE = 3  # pieces of advice that are said on the terminal; the report has all
 
 
 def outcome_text(run: RunDir, until: str) -> str:
@@ -30,17 +33,27 @@ def guard_line(run: RunDir) -> str:
 
 
 def prepared_lines(run: RunDir) -> list[str]:
-    """Items, groups and bytes of each split, and what was dropped."""
+    """What came in and what became of it, the splits, and the most important advice on the data."""
     manifest = read_json(run.manifest)
-    lines = []
-    for split, items in manifest["splits"].items():
-        groups = len({item["group"] for item in items})
-        total = sum(item["bytes"] for item in items)
-        lines.append(f"{split}: {count(len(items), 'text')} in {count(groups, 'group')}, {size(total)}")
-    dropped = {reason: amount for reason, amount in manifest.get("dropped", {}).items() if amount}
-    if dropped:
-        lines.append("dropped: " + ", ".join(f"{amount:,} {reason}" for reason, amount in dropped.items()))
+    lines = [_tally_line(noun, manifest[key]) for key, noun in (("rows", "row"), ("items", "text"))]
+    lines += [
+        f"{split}: {count(part['items'], 'text')} in {count(part['groups'], 'group')}, {size(part['bytes'])}"
+        for split, part in manifest["splits"].items()
+    ]
+    profile, tokens = (read_json(path) if path.is_file() else {} for path in (run.profile, run.tokens_profile))
+    advice = advise(manifest, profile, tokens)
+    for place, found in enumerate(advice[:ADVICE], 1):
+        lines += [f"advice {place} of {len(advice)}: {found['what']}", f"  {found['why']}", f"  → {found['fix']}"]
+    if not advice:
+        lines.append(ALL_WELL)
+    if run.report.is_file():
+        lines.append(f"report: {run.report}")
     return lines
+
+
+def _tally_line(noun: str, tally: dict[str, Any]) -> str:
+    dropped = ", ".join(f"{amount:,} {reason}" for reason, amount in tally["dropped"].items())
+    return f"{noun}s: {tally['in']:,} in, {tally['kept']:,} kept" + (f"; dropped: {dropped}" if dropped else "")
 
 
 def plan_lines(run: RunDir) -> list[str]:

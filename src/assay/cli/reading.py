@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from assay.core.describe import describe, guard_rows
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import Ledger, resolve_run
-from assay.core.rundir import STAGES
+from assay.core.rundir import STAGES, RunDir
 from assay.core.words import OUTCOMES, unrecorded
 
 CLASSES = {"V": "validity", "O": "outcome", "R": "for the record"}
@@ -174,3 +176,10 @@ def _record_lines(record: GuardRecord) -> list[str]:
     if record.fix:
         lines.append(f"  fix: {record.fix}")
     return lines
+
+
+def rows(run: RunDir, number: int, console: Console) -> None:
+    """Print the first training rows as the loss sees them: what is learned in green, or in double brackets."""
+    from assay.byhand import shown_rows
+
+    console.result(shown_rows(run, number, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))

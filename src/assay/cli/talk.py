@@ -22,7 +22,7 @@ HELP = """\
 
 
 class Talker(Protocol):
-    """A loaded model, as `assay.pipeline.session` gives it; `which` of the two answers may be switched."""
+    """A loaded model, as `assay.byhand.session` gives it; `which` of the two answers may be switched."""
 
     which: str
 
@@ -74,7 +74,7 @@ def chat(name: str, runs_dir: Path, overrides: Sequence[str], console: Console) 
 
 
 def _talker(name: str, runs_dir: Path, console: Console) -> Talker:
-    from assay.pipeline import session
+    from assay.byhand import session
 
     return session(name, runs_dir=runs_dir, which="tuned", console=console)
 

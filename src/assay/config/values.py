@@ -11,10 +11,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
-SCHEMES = ("gutenberg:", "pypi:")
+SCHEMES = ("gutenberg:", "pypi:", "hub:", "https:", "http:")
+SOURCE_KEYS = {"data.source", "data.against", "data.split.dev", "data.split.test"}  # keys whose texts name files
 TARGETS = ("attention", "all-linear")
+RULES = ("heading", "file", "row", "blocks")  # what groups can be made by, beside a column
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_SOURCE = re.compile(r"gutenberg:[1-9]\d*|pypi:[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*/\S.*")
+_SOURCE = re.compile(
+    r"gutenberg:[1-9]\d*|pypi:[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*/\S.*"
+    r"|https?://[^\s/]+(/\S*)?|hub:[A-Za-z0-9][\w.-]*(/[\w.-]+)?(@[\w./-]+?)?(/\S+?)?(\?\S+)?"
+)
 
 
 def problem(reason: str, *keys: str, fix: str = "") -> PydanticCustomError:
@@ -40,9 +45,13 @@ def flow(value: object) -> str:
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
+def number_like(value: str) -> bool:
+    """Whether a text is a number: YAML 1.1 reads 2e-4 as text, where the number is meant."""
+    return _NUMBER.fullmatch(value) is not None
+
+
 def _number(value: Any) -> Any:
-    # YAML 1.1 reads 2e-4 as text; the number is meant.
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+    return float(value) if isinstance(value, str) and number_like(value) else value
 
 
 def _filled(value: str) -> str:
@@ -80,16 +89,53 @@ def _source(value: Any) -> str | list[str]:
     return list(value) if isinstance(value, list) else str(value)
 
 
+def as_list(source: str | list[str]) -> list[str]:
+    """One or several sources as a list."""
+    return [source] if isinstance(source, str) else list(source)
+
+
+def _specs(value: Any) -> list[str]:
+    return [] if value == [] else as_list(_source(value))
+
+
+def _held(value: Any) -> int | float | str | list[str]:
+    """What is held out: a share of the groups, a number of them, or sources of its own."""
+    if isinstance(value, list):
+        return _source(value)
+    number = _number(value)
+    if isinstance(number, str):
+        return _source(number)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise problem(f"is {value!r}, which is neither a share, a number of groups nor a source")
+    if isinstance(number, float) and not 0 < number < 1:
+        raise problem(
+            f"is {value!r}, and a share lies between 0 and 1", fix="give a share such as 0.2, or a whole number"
+        )
+    if isinstance(number, int) and number < 1:
+        raise problem(f"is {value!r}, and at least one group is needed")
+    return number
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise problem(
+            f"is {value!r}, which is no regular expression: {error}", fix="write a backslash before signs meant as such"
+        ) from None
+    return value
+
+
 def _group(value: Any) -> str | dict[str, str | int | bool]:
     if isinstance(value, str):
         return _filled(value)
     if not isinstance(value, dict) or len(value) != 1:
         raise problem(f"is {value!r}, which is no rule for groups")
     (rule, setting), *_ = value.items()
-    if rule not in ("heading", "file", "blocks"):
-        raise problem(f"has no rule {rule!r}", fix=near(rule, ["heading", "file", "blocks"]))
-    if rule == "file" and setting is not True:
-        raise problem(f"has file: {setting!r}", fix="give {file: true}")
+    if rule not in RULES:
+        raise problem(f"has no rule {rule!r}", fix=near(rule, RULES))
+    if rule in ("file", "row") and setting is not True:
+        raise problem(f"has {rule}: {setting!r}", fix=f"give {{{rule}: true}}")
     if rule == "blocks" and (isinstance(setting, bool) or not isinstance(setting, int) or setting < 3):
         raise problem(f"has blocks: {setting!r}", fix="give an integer ≥ 3: each split needs a block")
     if rule == "heading":
@@ -121,6 +167,9 @@ Number = Annotated[float, BeforeValidator(_number)]
 Text = Annotated[str, AfterValidator(_filled)]
 Slug = Annotated[str, AfterValidator(_slug)]
 Hash = Annotated[str, AfterValidator(_hash)]
+Pattern = Annotated[str, AfterValidator(_filled), AfterValidator(_pattern)]
+Held = Annotated[int | float | str | list[str], PlainValidator(_held)]
+Specs = Annotated[list[str], PlainValidator(_specs)]
 Source = Annotated[str | list[str], PlainValidator(_source)]
 Group = Annotated[str | dict[str, str | int | bool], PlainValidator(_group)]
 Targets = Annotated[str | list[str], PlainValidator(_targets)]

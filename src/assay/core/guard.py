@@ -34,9 +34,10 @@ class Guard:
 
 GUARDS: dict[str, Guard] = {
     "supervision": Guard(
-        "V", "train",
+        "V", "prepare",
         "Every training row teaches something: after truncation it has at least one token that counts in the loss, "
-        "and the beginning-of-text token stands there at most once.",
+        "the end of an answer among them, behind the prompt that the model is asked with; and the beginning-of-text "
+        "token stands there at most once.",
         "look at the rows named in the record; remove empty rows and literal special tokens from the texts",
         "TRL issues 4201, 6668 and 6105; Axolotl issue 3754",
     ),

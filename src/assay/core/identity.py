@@ -59,11 +59,11 @@ def make_identity(
     *, schema: int, base_hash: str, data: dict[str, Any], content: dict[str, Any], adapter: dict[str, Any],
     train: dict[str, Any], seed: int,
 ) -> Identity:  # fmt: skip
-    """An identity from resolved sections; `data` loses its source, whose `content` counts instead."""
+    """An identity from resolved sections; `data` names no files, their `content` counts instead."""
     return Identity(
         schema,
         base_hash,
-        {key: value for key, value in data.items() if key not in ("source", "sha256")},
+        data,
         content,
         adapter,
         {key: value for key, value in train.items() if key not in NOT_IDENTITY},

@@ -58,8 +58,24 @@ class RunDir:
         return self.data / "manifest.json"
 
     @property
+    def manifest_rows(self) -> Path:
+        return self.data / "manifest.parquet"
+
+    @property
     def profile(self) -> Path:
         return self.data / "profile.json"
+
+    @property
+    def tokens(self) -> Path:
+        return self.path / "tokens"
+
+    @property
+    def tokens_profile(self) -> Path:
+        return self.tokens / "profile.json"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
 
     @property
     def plan(self) -> Path:

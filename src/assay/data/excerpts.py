@@ -21,8 +21,8 @@ LEAST = 200  # bytes; a remainder below this is not worth a row of its own
 def excerpts(items: Sequence[Item], max_bytes_per_group: int | None, *, seed: int) -> list[Item]:
     """At most so many bytes of each group: rows in a seeded order, the last one cut; ids are kept.
 
-    A long text is cut at the start of a line that the seed chooses, and at a character's end. The same
-    seed gives the same excerpts whatever the order of the items.
+    A long text is cut at the start of a line that the seed chooses, and at a character's end; a pair or a chat stays
+    whole. The same seed gives the same excerpts whatever the order of the items.
     """
     if max_bytes_per_group is None:
         return list(items)
@@ -33,12 +33,12 @@ def excerpts(items: Sequence[Item], max_bytes_per_group: int | None, *, seed: in
         rows = list(members)
         room = max_bytes_per_group
         for index in generator.permutation(len(rows)):
-            size = len(rows[index].text.encode())
-            if size > room and chosen and chosen[-1].group == group and room < LEAST:
+            row = rows[index]
+            another = chosen and chosen[-1].group == group
+            if row.size > room and another and (row.turns or room < LEAST):
                 break
-            text = _cut(rows[index].text, room, generator)
-            chosen.append(Item(rows[index].id, group, text))
-            room -= len(text.encode())
+            chosen.append(row if row.turns else Item(row.id, group, _cut(row.text, room, generator)))
+            room -= chosen[-1].size
             if room <= 0:
                 break
     return chosen

@@ -1,262 +1,344 @@
-"""From the bytes of a file to documents: plain text, CSV and JSON Lines, with every fault named by its place."""
+"""From a row's columns to what is learned from it: plain text, a pair, or a chat; and which of these a source holds."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from assay.core.errors import InputError
+from assay.core.records import Turn
+from assay.data.columns import MISSING, column_text, column_value, find, listed, no_column, short
+from assay.data.placeholders import Template, compiled
+from assay.data.tally import Drop
+from assay.data.turns import content, conversation, read_turns, turn_keys
 
-_TEXT = {".txt", ".text", ".md", ".markdown", ""}
-_DELIMITERS = ",;\t|"
-_WHOLE = 2**31 - 1  # the longest cell that the csv module can be told to take, in characters
-_START = re.compile(r"^\*{3} ?START OF (?:THE|THIS) PROJECT GUTENBERG[^*]{0,300}\*{3}.*\n", re.MULTILINE)
-_END = re.compile(r"^\*{3} ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.MULTILINE)
+if TYPE_CHECKING:
+    from assay.data.readers import Row
+
+# Names that columns go by, the likeliest first; capitals do not matter.
+_TEXTS = ("text", "content", "story", "body", "document", "article", "passage")
+_CHATS = ("conversations", "messages", "conversation", "dialogue", "dialog", "chat", "turns")
+_SYSTEMS = ("system", "system_prompt")
+_PAIRS = (
+    ("prompt", "completion"), ("prompt", "response"), ("question", "answer"), ("instruction", "response"),
+    ("setup", "punchline"), ("input", "output"), ("query", "response"), ("question", "response"), ("query", "answer"),
+    ("prompt", "output"), ("prompt", "answer"), ("instruction", "completion"), ("context", "continuation"),
+    ("source", "target"), ("article", "summary"),
+)  # fmt: skip
+_OPTIONAL = ("input", "system")
+
+Found = tuple[dict[str, str], str]  # the columns by field, and the reason for them
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a row says, before it is cleaned and cut.
+
+    Args:
+        text: its content, as `Item.text`.
+        turns: of a pair or a chat, what is said; empty for plain text.
+    """
+
+    text: str
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
-class Document:
-    """A text as it was read: a whole file, or one row of a table.
+class Layout:
+    """How the rows of a source are read.
 
     Args:
-        name: the file's name, unique among the files read.
-        text: the text, with newlines as ``\\n`` and otherwise untouched.
-        columns: for a row, its other columns as text.
-        index: for a row, its number in the file from 1, header and blank lines not counted; 0 for a whole file.
-        kind: ``file`` or ``row``.
+        format: one of FORMATS.
+        fields: the column (or dotted path) of each field of that format; empty for `template`.
+        reason: why it is this format.
+        unused: the columns of the first rows that it does not read.
+        template: of the format `template`.
+        system_prompt: the experiment's, for chats that have none of their own.
     """
 
-    name: str
-    text: str
-    columns: dict[str, str]
-    index: int
-    kind: Literal["file", "row"]
+    format: str
+    fields: dict[str, str]
+    reason: str
+    unused: tuple[str, ...] = ()
+    template: Template | None = None
+    system_prompt: str | None = None
+
+    def parse(self, row: Row) -> Draft | Drop:
+        """What a row says, or why it is left out (``bad``, if it is malformed as rows of real exports are).
+
+        Raises:
+            InputError: the row lacks a column, or a column holds something of another kind.
+        """
+        return FORMATS[self.format](self, row)
+
+    def text(self, row: Row, field: str) -> str:
+        """The text of a field; none where the field is optional and absent."""
+        column = self.fields.get(field)
+        return "" if column is None else column_text(row, column, f"data.fields.{field}", optional=field in _OPTIONAL)
+
+    def chat(self, turns: Sequence[Turn] | Drop, system: str = "") -> Draft | Drop:
+        """A chat; the system prompt is the conversation's own, else the row's (`system`), else the experiment's."""
+        said = turns if isinstance(turns, Drop) else conversation(turns)
+        if isinstance(said, Drop):
+            return said
+        own = said[0].text if said[0].role == "system" else ""
+        if own and system.strip() and system != own:
+            return Drop("two-system-prompts", short(system), bad=True)
+        given = system if system.strip() else self.system_prompt
+        if not own and given:
+            said = (Turn("system", given), *said)
+        return Draft(content(said), said)
 
 
-def parse(raw: bytes, name: str, where: str, text_field: str) -> list[Document]:
-    """The documents of one file; its name's ending says how it is read.
+def _text(layout: Layout, row: Row) -> Draft | Drop:
+    text = layout.text(row, "text")
+    return Drop("empty") if not text or text.isspace() else Draft(text)
+
+
+def _pair(layout: Layout, row: Row) -> Draft | Drop:
+    values = {field: column_value(row, column, f"data.fields.{field}") for field, column in layout.fields.items()}
+    if any(isinstance(value, list) for value in values.values()):  # both sides may be lists of turns
+        turns: list[Turn] = []
+        for field, value in values.items():
+            said = read_turns(value, layout.fields[field], row.place)
+            if isinstance(said, Drop):
+                return said
+            turns += said
+        return layout.chat(turns)
+    _refuse_system_prompt(layout.system_prompt, layout.format)
+    return _joined(layout.text(row, "prompt"), layout.text(row, "completion"))
+
+
+def _joined(prompt: str, completion: str) -> Draft | Drop:
+    if not completion.strip():
+        return Drop("empty-completion", bad=True)
+    if not prompt.strip():
+        return Drop("empty-prompt", bad=True)
+    turns = (Turn("prompt", prompt), Turn("completion", completion))
+    return Draft(content(turns), turns)
+
+
+def _alpaca(layout: Layout, row: Row) -> Draft | Drop:
+    asked = [layout.text(row, field) for field in ("instruction", "input")]
+    user = Turn("user", "\n\n".join(part for part in asked if part.strip()))
+    return layout.chat([user, Turn("assistant", layout.text(row, "output"))], layout.text(row, "system"))
+
+
+def _chat(layout: Layout, row: Row) -> Draft | Drop:
+    column = layout.fields["messages"]
+    turns = read_turns(column_value(row, column, "data.fields.messages"), column, row.place)
+    return layout.chat(turns, layout.text(row, "system"))
+
+
+def _template(layout: Layout, row: Row) -> Draft | Drop:
+    if layout.template is None:
+        raise ValueError("a layout of the format template has one")
+    prompt, completion, values = layout.template.fill(row)
+    pair = _joined(prompt, completion)
+    return pair if isinstance(pair, Drop) else Draft("\n".join(filter(None, values)), pair.turns)
+
+
+# How a row of each format is read.
+FORMATS: dict[str, Callable[[Layout, Row], Draft | Drop]] = {
+    "text": _text,
+    "prompt-completion": _pair,
+    "alpaca": _alpaca,
+    "sharegpt": _chat,
+    "messages": _chat,
+    "template": _template,
+}
+
+
+class _Sample:
+    """What the first rows of a source show."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self.columns = list(dict.fromkeys(name for row in rows for name in row.columns))
+        self.example: dict[str, Any] = {name: self.first(name) for name in self.columns}
+
+    def first(self, path: str) -> Any:
+        """The first value of a column that is not empty; MISSING where no row has the column, else None."""
+        values = [value for row in self.rows if (value := find(row.columns, path)) is not MISSING]
+        return next((value for value in values if value not in (None, "", [], {})), None) if values else MISSING
+
+    def named(self, *names: str) -> str | None:
+        """The first of these columns that is there, whatever its capitals."""
+        spelled = {column.strip().lower(): column for column in reversed(self.columns)}
+        return next((spelled[name] for name in names if name in spelled), None)
+
+    def check(self, path: str, key: str) -> None:
+        if self.first(path) is MISSING:
+            raise no_column(path, self.example, self.rows[0].place, key)
+
+
+def decide(
+    format: str,
+    fields: Mapping[str, str | None],
+    template: str | None,
+    system_prompt: str | None,
+    first: Sequence[Row],
+) -> Layout:
+    """Decide how the rows of a source are read.
 
     Args:
-        raw: the file's bytes.
-        name: the name that the documents carry.
-        where: what errors call the file.
-        text_field: the column that holds the text, for tables.
+        format: one of FORMATS, or ``auto``: chats first, then alpaca, known pairs of columns, and text.
+        fields: the column of a field, where the experiment names one (None: not named). A format that does not use a
+            named field is out.
+        template: a text with columns in braces; it decides for the format ``template``.
+        system_prompt: the experiment's, added to chats that have none.
+        first: the first rows, at least one; a column counts as present if one of them has it.
 
     Raises:
-        InputError: the format is unknown, the file is empty or no UTF-8 text, or a row is malformed.
+        InputError: nothing fits, a named column is not there, or a key would be without effect.
     """
-    suffix = PurePath(name).suffix.lower()
-    reader = READERS.get(suffix) or (_read_text if suffix in _TEXT else None)
-    if raw[:2] == b"\x1f\x8b" or suffix in (".gz", ".zip", ".bz2", ".xz", ".zst"):
-        raise InputError(
-            "compressed files are not read", where=where, fix=f"unpack it first, such as gunzip -k {where}"
-        )
-    if reader is None:
-        raise InputError(
-            f"files ending in {suffix!r} are not read: only {', '.join(sorted((_TEXT - {''}) | set(READERS)))}",
-            where=where,
-            fix="convert it to one of these; a plain text may simply be renamed to .txt",
-        )
-    return reader(_decode(raw, where), name, where, text_field)
+    if not first:
+        raise InputError("holds no rows", where="data.source", fix="give a file with at least one row")
+    sample = _Sample(first)
+    given = {field: column for field, column in fields.items() if column is not None}
+    for field, column in given.items():
+        sample.check(column, f"data.fields.{field}")
+    if template is not None and format in ("auto", "template"):
+        return _by_template(compiled(template), given, system_prompt, sample)
+    name, (columns, reason) = _guess(sample, given) if format == "auto" else (format, _named(format, sample, given))
+    if name == "text":
+        _refuse_system_prompt(system_prompt, name)
+    return Layout(name, columns, reason, _unused(sample, columns.values()), None, system_prompt)
 
 
-def strip_frame(text: str) -> str:
-    """The text between Project Gutenberg's START and END lines, or all of it when it has none."""
-    start, end = _START.search(text), _END.search(text)
-    return text[start.end() if start else 0 : end.start() if end else len(text)]
+def _by_template(template: Template, given: Mapping[str, str], system_prompt: str | None, sample: _Sample) -> Layout:
+    _refuse_fields("template", given)
+    _refuse_system_prompt(system_prompt, "template")
+    for column in template.columns:
+        sample.check(column, "data.template")
+    return Layout("template", {}, "data.template is given", _unused(sample, template.columns), template)
 
 
-def _decode(raw: bytes, where: str) -> str:
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError("is UTF-16, not UTF-8", where=where, fix=f"iconv -f UTF-16 -t UTF-8 {where} > utf8-file")
-    nul = raw.find(b"\0")
-    if nul >= 0:
-        raise InputError(
-            f"holds a NUL byte (offset {nul}), so it is no text file",
-            where=f"{where}:{_line(raw, nul)}",
-            fix="give a text file in UTF-8, or remove the byte: tr -d '\\000' < file > clean-file",
-        )
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # utf-8-sig counts offsets after the mark at the start of the file.
-        offset = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
-        raise InputError(
-            f"is not UTF-8: byte 0x{raw[offset]:02x} at offset {offset}",
-            where=f"{where}:{_line(raw, offset)}",
-            fix=f"re-encode it, such as iconv -f LATIN1 -t UTF-8 {where} > utf8-file",
-        ) from error
-    if not text.strip():
-        raise InputError("is empty", where=where, fix="give a file that holds text")
-    return _newlines(text)
+def _find_chat(sample: _Sample, given: Mapping[str, str]) -> Found | None:
+    chats = [column for column in sample.columns if turn_keys(sample.example[column])]
+    pair = _find_pair(sample, {})  # whose sides may be lists of turns
+    others = [column for column in chats if pair is None or column not in pair[0].values()]
+    known = [column for column in chats if column.strip().lower() in _CHATS]
+    column = given.get("messages") or next(iter(known), others[0] if len(others) == 1 else None)
+    if column is None:
+        return None
+    keys = turn_keys(sample.first(column))
+    holds = f"holds a list of {{{keys[0]}, {keys[1]}}}" if keys else "is named"
+    return {"messages": column} | _system(sample, given), f"the column {column!r} {holds}"
 
 
-def _newlines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _find_alpaca(sample: _Sample, given: Mapping[str, str]) -> Found | None:
+    instruction, output = (given.get(field) or sample.named(field) for field in ("instruction", "output"))
+    if instruction is None or output is None:
+        return None
+    about = given.get("input") or sample.named("input")
+    columns = {"instruction": instruction} | ({"input": about} if about else {}) | {"output": output}
+    return columns | _system(sample, given), f"the columns {instruction!r} and {output!r} are there"
 
 
-def _line(raw: bytes, offset: int) -> int:
-    return raw.count(b"\n", 0, offset) + 1
+def _find_pair(sample: _Sample, given: Mapping[str, str]) -> Found | None:
+    for names in _PAIRS:
+        prompt = given.get("prompt") or sample.named(names[0])
+        completion = given.get("completion") or sample.named(names[1])
+        if prompt and completion and prompt != completion:
+            return {"prompt": prompt, "completion": completion}, f"the columns {prompt!r} and {completion!r} are a pair"
+    return None
 
 
-def _read_text(text: str, name: str, where: str, text_field: str) -> list[Document]:
-    body = strip_frame(text)
-    if not body.strip():
-        raise InputError("is empty between Project Gutenberg's START and END lines", where=where, fix="get it anew")
-    return [Document(name, body, {}, 0, "file")]
+def _find_text(sample: _Sample, given: Mapping[str, str]) -> Found | None:
+    if sample.rows[0].index == 0 and not given:
+        return {"text": "text"}, "a text file is taken whole"
+    column = given.get("text") or sample.named(*_TEXTS)
+    if column is not None:
+        return {"text": column}, f"the column {column!r} is there"
+    prose = [column for column in sample.columns if any(_is_prose(row.columns.get(column)) for row in sample.rows)]
+    if len(prose) == 1 and isinstance(sample.example[prose[0]], str):
+        return {"text": prose[0]}, f"{prose[0]!r} is the only column that holds text"
+    return None
 
 
-def _read_csv(text: str, name: str, where: str, text_field: str) -> list[Document]:
-    rows = _csv_rows(text, where, "\t" if name.lower().endswith(".tsv") else None, text_field)
-    _, first = rows[0]
-    header = [cell.strip() for cell in first]
-    doubled = sorted({column for column in header if column and header.count(column) > 1})
-    if doubled:
-        raise InputError(
-            f"the header names {', '.join(map(repr, doubled))} more than once",
-            where=f"{where}:1",
-            fix="give each column a name of its own",
-        )
-    if text_field not in header:
-        raise _no_column(text_field, header, f"{where}:1")
-    if len(rows) == 1:
-        raise InputError("has a header and no rows", where=where, fix="give a file with at least one row")
-    documents = []
-    for index, (line, cells) in enumerate(rows[1:], start=1):
-        if len(cells) != len(header):
-            raise InputError(
-                f"row {index} has {len(cells)} cells, but the header names {len(header)} columns",
-                where=f"{where}:{line}",
-                fix='put cells that hold the separator or a line break into double quotes: "like, this"',
-            )
-        row = dict(zip(header, cells, strict=True))
-        documents.append(Document(name, row.pop(text_field), row, index, "row"))
-    return documents
+# What finds the columns of a format, in the order in which `auto` asks, and the fields that the format has.
+_FINDERS: dict[str, tuple[Callable[[_Sample, Mapping[str, str]], Found | None], tuple[str, ...]]] = {
+    "messages": (_find_chat, ("messages", "system")),
+    "sharegpt": (_find_chat, ("messages", "system")),
+    "alpaca": (_find_alpaca, ("instruction", "input", "output", "system")),
+    "prompt-completion": (_find_pair, ("prompt", "completion")),
+    "text": (_find_text, ("text",)),
+}
 
 
-def _csv_rows(text: str, where: str, delimiter: str | None, text_field: str) -> list[tuple[int, list[str]]]:
-    """Each record that is not a blank line, with the line that it starts on."""
-    csv.field_size_limit(_WHOLE)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(text, text_field), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    start = 1
-    try:
-        for cells in reader:
-            if cells:
-                rows.append((start, cells))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f"row {len(rows)} is not valid CSV: {error}",
-            where=f"{where}:{start}",
-            fix='close every double quote, and write a quote within a quoted cell as two: ""',
-        ) from error
-    return rows
-
-
-def _delimiter(text: str, text_field: str) -> str:
-    """The separator under which the header names the text column; failing that, the one that splits it most."""
-
-    def header(delimiter: str) -> list[str]:
-        try:
-            cells = next((row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row), [])
-        except csv.Error:
-            return []
-        return [cell.strip() for cell in cells]
-
-    csv.field_size_limit(_WHOLE)
-    return max(_DELIMITERS, key=lambda delimiter: (text_field in header(delimiter), len(header(delimiter))))
-
-
-def _no_column(text_field: str, columns: list[str], where: str) -> InputError:
-    named = [column if len(column) <= 40 else column[:37] + "..." for column in columns if column]
-    near = [*difflib.get_close_matches(text_field, named, n=1), *named, "NAME"][0]
-    return InputError(
-        f"there is no column {text_field!r}; the columns are {', '.join(map(repr, named))}",
-        where=where,
-        fix=f"name the column that holds the text: --set data.fields.text={near}",
+def _guess(sample: _Sample, given: Mapping[str, str]) -> tuple[str, Found]:
+    fitting = {name: finder for name, (finder, fields) in _FINDERS.items() if set(given) <= set(fields)}
+    for name, finder in fitting.items():
+        if (found := finder(sample, given)) is not None:
+            keys = turn_keys(sample.first(found[0].get("messages", "")))
+            return "sharegpt" if keys and keys[0] != "role" else name, found
+    named = " and ".join(f"data.fields.{field}" for field in given)
+    raise InputError(
+        (f"{named} alone decide no format" if given else "data.format is auto, and no format fits")
+        + f"; {listed(sample.example)}",
+        where=sample.rows[0].place,
+        fix="name the columns: data.fields.text for plain text, data.fields.prompt and data.fields.completion for "
+        "pairs, data.fields.instruction and data.fields.output for alpaca, data.fields.messages for chats; or write "
+        "data.template",
     )
 
 
-def _read_jsonl(text: str, name: str, where: str, text_field: str) -> list[Document]:
-    documents: list[Document] = []
-    # Not splitlines(): a JSON string may hold U+2028 and other line ends as they are.
-    for line, content in enumerate(text.split("\n"), start=1):
-        if content.strip():
-            documents.append(_json_row(content, name, f"{where}:{line}", text_field, len(documents) + 1))
-    return documents
-
-
-def _json_row(content: str, name: str, where: str, text_field: str, index: int) -> Document:
-    try:
-        row = json.loads(content)
-    except json.JSONDecodeError as error:
+def _named(format: str, sample: _Sample, given: Mapping[str, str]) -> Found:
+    finder, fields = _FINDERS[format]
+    _refuse_fields(format, given, fields)
+    found = finder(sample, given)
+    if found is None and "messages" in fields and (column := sample.named(*_CHATS)):
+        found = {"messages": column}, ""  # its rows say what it holds instead
+    if found is None:
+        needed = [field for field in fields if field not in (*_OPTIONAL, *given)]
         raise InputError(
-            f"row {index} is not valid JSON: {error.msg}",
-            where=f"{where}:{error.colno}",
-            fix="write one whole JSON object on each line",
-        ) from error
-    except RecursionError as error:
-        raise InputError(f"row {index} is nested too deeply", where=where, fix="flatten it") from error
-    if not isinstance(row, dict):
-        raise InputError(
-            f"row {index} is a JSON {_json_type(row)}, not an object",
-            where=where,
-            fix=f'write one object on each line, such as {{"{text_field}": "..."}}',
+            f"data.format is {format}, and no column is known as its {' and '.join(needed)}; {listed(sample.example)}",
+            where=sample.rows[0].place,
+            fix=f"name {'it' if len(needed) == 1 else 'them'}: --set "
+            + " --set ".join(f"data.fields.{field}=NAME" for field in needed),
         )
-    if text_field not in row:
-        raise _no_column(text_field, list(row), f"{where} (row {index})")
-    text = row.pop(text_field)
-    if text is not None and not isinstance(text, str):
+    return found[0], f"data.format is {format}"
+
+
+def _system(sample: _Sample, given: Mapping[str, str]) -> dict[str, str]:
+    column = given.get("system") or sample.named(*_SYSTEMS)
+    return {"system": column} if column and ("system" in given or _may_be_text(sample.example[column])) else {}
+
+
+def _may_be_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_prose(value: Any) -> bool:
+    """Whether a value, or one within it, is a text of several words: an id or a label is none."""
+    if isinstance(value, str):
+        return len(value.split(maxsplit=1)) > 1
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_is_prose(part) for part in inner)
+
+
+def _unused(sample: _Sample, used: Iterable[str]) -> tuple[str, ...]:
+    read = {path if path in sample.example else path.split(".")[0] for path in used}
+    return tuple(column for column in sample.columns if column not in read)
+
+
+def _refuse_fields(format: str, given: Mapping[str, str], fields: Sequence[str] = ()) -> None:
+    for field in given:
+        if field not in fields:
+            known = ", ".join(f"data.fields.{name}" for name in fields)
+            raise InputError(
+                f"the format {format} does not use data.fields.{field}",
+                where=f"data.fields.{field}",
+                fix=f"remove it; the format has {known}" if known else "remove it; data.template names the columns",
+            )
+
+
+def _refuse_system_prompt(system_prompt: str | None, format: str) -> None:
+    if system_prompt is not None:
         raise InputError(
-            f"row {index}: {text_field!r} is a JSON {_json_type(text)}, not a text: {json.dumps(text)[:60]}",
-            where=where,
-            fix="put the value into double quotes if it is a text, or name another column with data.fields.text",
+            f"a system prompt is for chats, and the format is {format}, which is taken as it stands",
+            where="data.system_prompt",
+            fix="remove it, or set data.format to alpaca, sharegpt or messages",
         )
-    columns = {key: _as_text(value) for key, value in row.items()}
-    for value in (text or "", *columns.values()):
-        _check_characters(value, where, index)
-    return Document(name, _newlines(text or ""), columns, index, "row")
-
-
-def _check_characters(value: str, where: str, index: int) -> None:
-    """Refuse what JSON can escape and no text file can hold: NUL, and halves of surrogate pairs."""
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"row {index} holds half of a surrogate pair (\\u{ord(value[error.start]):04x})",
-            where=where,
-            fix="write the character itself, or both halves",
-        ) from error
-    if "\0" in value:
-        raise InputError(f"row {index} holds a NUL character", where=where, fix="remove \\u0000 from the row")
-
-
-def _as_text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _json_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
-    return names[type(value)]
-
-
-# Endings of tables; everything else that is read is plain text.
-READERS: dict[str, Callable[[str, str, str, str], list[Document]]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-}

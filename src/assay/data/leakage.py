@@ -9,34 +9,50 @@ NFKC (`words`), it
 * is so short that fewer words than that are most of it: 8 or more consecutive words, common with one training item,
   cover 70 % of it (``cover``).
 
-All but the first two look at content only. Template (a system prompt, a licence, a form's labels) is every 8-gram that
-stands in a fifth of all training items, and in 10 at least.
+All but the first two look at content only: see `grams.Template`.
+
+The held-out side is indexed by hashes of which any leak shares one, and the training side is read once. What the index
+finds is compared word by word, of whose hashes 32 bits count.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from assay.core.files import disk_errors
 from assay.core.guard import limits
-from assay.data.items import Item
-from assay.data.words import folded, word_spans, words
+from assay.core.records import Item
+from assay.data.grams import (
+    COVER_WORDS,
+    Hashes,
+    Ints,
+    Small,
+    Template,
+    Words,
+    identities,
+    map_batches,
+    pieces,
+    read_words,
+)
+from assay.data.postings import SLACK, Postings, Rarity, cuts, distinct, equal_words, rarest, similarities, spread
+from assay.data.words import excerpt
 
 Kind = Literal["group", "hash", "jaccard", "run", "cover"]
-_Ints = npt.NDArray[np.int64]
-_Hashes = npt.NDArray[np.uint64]
 
 _JACCARD_WORDS = 5
-_COVER_WORDS = 8
 _PASSAGE = 200  # characters
-_BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
+_PART_WORDS = 1 << 18  # indexed at a time
+_NEVER = np.uint64(2**64 - 1)
+_LAST = chr(0x10FFFF)  # no id comes after it
 
 
 @dataclass(frozen=True)
@@ -45,11 +61,11 @@ class Leak:
 
     Args:
         held_id: the held-out item.
-        train_id: a training item that it leaks from.
+        train_id: a training item that it leaks from: of those that meet the definition, the one whose id comes first.
         kind: which definition it meets.
         amount: group, hash: 1; jaccard: the similarity; run: length in words; cover: share of the item's words
             of content.
-        passage: what leaked, at most 200 characters of the held-out text; for a group its name.
+        passage: what leaked, at most 200 characters of the training text; for a group its name.
     """
 
     held_id: str
@@ -60,250 +76,248 @@ class Leak:
 
 
 def find_leaks(train: Sequence[Item], held: Sequence[Item]) -> list[Leak]:
-    """All held-out items that leak from training, at most once per kind; an exact copy is reported as ``hash`` alone.
+    """All leaks between items in memory, as `LeakIndex.scan` gives them; templates are those of the training items."""
+    template = Template.find([[item.text for item in train]], len(train))
+    return LeakIndex([held], template).scan([train])
 
-    Each leak names one training item that meets the definition, not every one. The result does not depend on the
-    order of either list. Text of n words takes O(n log n).
 
-    Returns:
-        Leaks, sorted by held-out id and kind.
+class _Batch(NamedTuple):
+    """Items as they are compared; `tape` begins with a 0."""
+
+    items: Sequence[Item]
+    keys: Hashes  # see `_key`
+    rank: Ints  # place of the id among these items' ids
+    identities: Hashes  # of all their words
+    tape: Small  # 32 bits of the hash of each word of content
+    content: Words  # the same, mixed to 64
+
+
+class _Hits(NamedTuple):
+    """Pairs that meet a definition: held-out item, item of the batch, amount (of a cover its words), first word."""
+
+    kind: Kind
+    held: Ints
+    text: Ints
+    amount: npt.NDArray[np.float64]
+    at: Ints
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Hits]) -> _Hits:
+        """Hits of one kind."""
+        return cls(
+            parts[0].kind,
+            np.concatenate([part.held for part in parts]),
+            np.concatenate([part.text for part in parts]),
+            np.concatenate([part.amount for part in parts]),
+            np.concatenate([part.at for part in parts]),
+        )
+
+
+def _read(items: Sequence[Item], template: Template) -> _Batch:
+    texts = [item.text for item in items]
+    words = read_words(texts)
+    tape = np.concatenate([np.zeros(1, dtype=np.uint32), template.content(words).small()])
+    keys = np.array([_key(item.id) for item in items], dtype=np.uint64)
+    rank = np.argsort(np.array(sorted(range(len(items)), key=lambda n: items[n].id), dtype=np.int64))
+    return _Batch(items, keys, rank, identities(words, texts), tape, Words.of_small(tape, words.starts + 1))
+
+
+def _shingles(content: Words) -> tuple[Hashes, Ints]:
+    """The 5-grams of each text, and where each text's begin."""
+    spots = content.spots(_JACCARD_WORDS)
+    return content.grams(_JACCARD_WORDS)[spots], np.searchsorted(spots, content.starts)
+
+
+def _sets(tape: Small, starts: Ints, texts: Ints) -> tuple[Hashes, Ints]:
+    """The sets of 5-grams of some texts on a tape."""
+    lengths = starts[texts + 1] - starts[texts]
+    content = Words.of_small(tape[spread(starts[texts], lengths)], np.concatenate([[0], np.cumsum(lengths)]))
+    return distinct(*_shingles(content))
+
+
+def _pieces(batches: Iterable[Sequence[Item]]) -> Iterator[Sequence[Item]]:
+    return (piece for batch in batches for piece in pieces(batch, lambda item: item.text))
+
+
+class LeakIndex:
+    """The held-out side of a search for leaks.
+
+    Its words lie in a temporary file, 4 bytes each. Memory holds 2 to 3 bytes for each of them, and the ids and groups.
+
+    Args:
+        held: the held-out items, in batches.
+        template: what is no content.
+        folder: where the temporary file stands; the system's folder for such files unless given.
+
+    Raises:
+        MachineError: there is no room for the file.
     """
-    train, held = sorted(train, key=lambda item: item.id), sorted(held, key=lambda item: item.id)
-    leaks = _group_leaks(train, held)
-    digests: dict[bytes, Item] = {}
-    for item in train:
-        digests.setdefault(_digest(item.text), item)
-    rest = []
-    for item in held:
-        twin = digests.get(_digest(item.text))
-        if twin is None:
-            rest.append(item)
-        else:
-            leaks.append(Leak(item.id, twin.id, "hash", 1.0, item.text.strip()[:_PASSAGE]))
-    # Copies of one training text leak what the first of them leaks.
-    sources = list(digests.values())
-    if sources and rest:
-        corpus = _Corpus([item.text for item in [*sources, *rest]], len(sources))
-        leaks += _jaccard_leaks(corpus, sources, rest)
-        leaks += _run_leaks(corpus, sources, rest)
-    return sorted(leaks, key=lambda leak: (leak.held_id, leak.kind))
 
+    def __init__(self, held: Iterable[Sequence[Item]], template: Template, folder: Path | None = None) -> None:
+        self._template = template
+        self._alike = limits("split-leak.jaccard").passes
+        self._run = round(limits("split-leak.run_words").passes)
+        self._ids: list[str] = []
+        self._groups: list[str] = []
+        self._rarity = Rarity()
+        same, own, lengths = array("Q"), array("q"), array("q", [1])
+        with disk_errors(folder or Path(tempfile.gettempdir())), tempfile.TemporaryFile(dir=folder) as spool:
+            spool.write(bytes(4))  # as a batch's tape begins
+            for batch in map_batches(lambda items: _read(items, template), _pieces(held)):
+                self._ids += [item.id for item in batch.items]
+                self._groups += [item.group for item in batch.items]
+                same.frombytes(batch.identities.tobytes())
+                own.frombytes(batch.content.counts().tobytes())
+                lengths.frombytes(np.diff(batch.content.starts).tobytes())
+                self._rarity.add(_shingles(batch.content)[0])
+                spool.write(batch.tape[1:].tobytes())
+            spool.flush()
+            self._tape: Small = np.asarray(np.memmap(spool, dtype=np.uint32, mode="r"))
+        self._identities: Hashes = np.frombuffer(same, dtype=np.uint64)
+        self._own: Ints = np.frombuffer(own, dtype=np.int64)
+        self._starts: Ints = np.cumsum(np.frombuffer(lengths, dtype=np.int64))
+        cover = limits("split-leak.short_cover").passes
+        most = np.ceil(cover * self._own - SLACK).astype(np.int64)
+        self._needed: Ints = np.clip(most, COVER_WORDS, self._run)
+        self._sizes = np.zeros(len(self._ids), dtype=np.int64)
+        self._by_identity = Postings([(self._identities, np.arange(len(self._ids)))], len(self._ids))
+        self._by_rare = Postings(map_batches(self._rare, self._parts()), len(self._ids))
+        self._by_gram = Postings(map_batches(self._few, self._parts()), len(self._tape))
+        self._first: dict[Kind, Hashes] = {}
 
-def _group_leaks(train: Sequence[Item], held: Sequence[Item]) -> list[Leak]:
-    groups: dict[str, str] = {}
-    for item in train:
-        groups.setdefault(item.group, item.id)
-    return [Leak(i.id, groups[i.group], "group", 1.0, i.group[:_PASSAGE]) for i in held if i.group in groups]
+    def _parts(self) -> Iterator[tuple[int, Words]]:
+        """The held-out items some at a time: the number of the first, and their content."""
+        edges = [0, *cuts(np.diff(self._starts), _PART_WORDS, 1 << 20).tolist(), len(self._ids)]
+        for first, last in pairwise(edges):
+            starts = self._starts[first : last + 1]
+            yield first, Words.of_small(self._tape[starts[0] : starts[-1]], starts - starts[0])
 
+    def _rare(self, part: tuple[int, Words]) -> tuple[Hashes, Ints]:
+        """Rare 5-grams of which a near-copy has one at least, and the item of each."""
+        first, content = part
+        grams, owners, self._sizes[first : first + len(content)] = self._rarity.prefixes(
+            *_shingles(content), self._alike
+        )
+        return grams, owners + first
 
-def _digest(text: str) -> bytes:
-    # Without a single word (only signs or emoji) the folded text itself is compared, or all such texts would be equal.
-    normal = " ".join(words(text)) or " ".join(folded(text).split())
-    return hashlib.sha256(normal.encode()).digest()
+    def _few(self, part: tuple[int, Words]) -> tuple[Hashes, Ints]:
+        """So many 8-grams that every run of the words needed has one, and the place of each on the tape.
 
+        A run of m words has m - 7 of them in a row, and the rarest of any so many in a row is taken (Schleimer et al.,
+        Winnowing: local algorithms for document fingerprinting, 2003). So a phrase that many texts share, and that is
+        too short to be a leak, is hardly ever looked up.
+        """
+        first, content = part
+        needed = np.repeat(self._needed[first : first + len(content)], np.diff(content.starts))
+        begins = np.flatnonzero(content.ends - np.arange(len(content.tape)) >= needed)
+        grams = content.grams(COVER_WORDS)
+        order = self._rarity.ranked(content.grams(_JACCARD_WORDS)[: len(grams)])
+        chosen = np.zeros(len(grams), dtype=np.bool_)
+        chosen[rarest(order, begins, needed[begins] - COVER_WORDS + 1)] = True
+        return grams[chosen], np.flatnonzero(chosen) + self._starts[first]
 
-class _Corpus:
-    """The words of several texts, one after another; the first `n_train` texts are training's.
+    def scan(self, train: Iterable[Sequence[Item]]) -> list[Leak]:
+        """All held-out items that leak from training, at most once per kind; an exact copy is no near-copy as well.
 
-    Per word: its number `word`, its text `item`, and `end`, where its stretch of content ends (for a word of template
-    its own place). Per text: `start`, its first word, and `length`, its words of content. `spots` are the places of
-    all 8-grams of content, `gram` their numbers.
-    """
+        The result does not depend on the order of the items.
 
-    def __init__(self, texts: Sequence[str], n_train: int) -> None:
-        numbers: dict[str, int] = {}
-        flat: list[int] = []
-        lengths = []
-        for text in texts:
-            found = words(text)
-            lengths.append(len(found))
-            flat += [numbers.setdefault(word, len(numbers)) for word in found]
-        # A word's value is a hash of its letters, so that no result depends on the order in which words are met.
-        values = np.array([_word_hash(word) for word in numbers] or [0], dtype=np.uint64)
-        self.word: _Ints = np.array(flat, dtype=np.int64)
-        self.start: _Ints = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self.item: _Ints = np.repeat(np.arange(len(texts)), lengths)
-        self.end: _Ints = self.start[self.item + 1]
-        self.n_train = n_train
-        n = len(flat)
-        powers = np.ones(n + 1, dtype=np.uint64)
-        powers[1:] = np.cumprod(np.full(n, _BASE, dtype=np.uint64))
-        self._sums: _Hashes = np.zeros(n + 1, dtype=np.uint64)
-        self._sums[1:] = np.cumsum(values[self.word] * powers[:n])
-        self._inverse: _Hashes = np.ones(n + 1, dtype=np.uint64)
-        self._inverse[1:] = np.cumprod(np.full(n, pow(_BASE, -1, 2**64), dtype=np.uint64))
-        spots, gram = self.numbered(_COVER_WORDS)
-        template = self._template(spots, gram)
-        self.length: _Ints = np.bincount(self.item[~template], minlength=len(texts)).astype(np.int64)
-        following = np.where(template, np.arange(n), n)
-        self.end = np.minimum(self.end, np.minimum.accumulate(following[::-1])[::-1])
-        content = spots + _COVER_WORDS <= self.end[spots]
-        self.spots, self.gram = spots[content], gram[content]
+        Args:
+            train: the training items, in batches; read once.
 
-    def _template(self, spots: _Ints, gram: _Ints) -> npt.NDArray[np.bool_]:
-        """Which words stand in an 8-gram that a large share of the training texts holds."""
-        share, items = (limits(f"split-leak.template_{what}").passes for what in ("share", "items"))
-        least = max(items, math.ceil(share * self.n_train))
-        ours = self.item[spots] < self.n_train
-        holders = _distinct(gram[ours] * self.n_train + self.item[spots][ours]) // self.n_train
-        common = np.bincount(holders, minlength=int(gram.max(initial=0)) + 1) >= least
-        change = np.zeros(len(self.word) + 1, dtype=np.int64)
-        chosen = spots[common[gram]]
-        np.add.at(change, chosen, 1)
-        np.add.at(change, chosen + _COVER_WORDS, -1)
-        return np.cumsum(change)[:-1] > 0
+        Returns:
+            Leaks, sorted by held-out id and kind.
+        """
+        self._first = {kind: np.full(len(self._ids), _NEVER) for kind in ("hash", "jaccard", "run", "cover")}
+        groups: dict[str, str | None] = dict.fromkeys(self._groups)
+        found: dict[tuple[int, Kind], Leak] = {}
+        for items, leaks in map_batches(self._search, _pieces(train)):
+            for item in items:
+                if item.group in groups and item.id < (groups[item.group] or _LAST):
+                    groups[item.group] = item.id
+            for number, leak in leaks:
+                known = found.get((number, leak.kind))
+                if known is None or leak.train_id < known.train_id:
+                    found[number, leak.kind] = leak
+        result = []
+        for held_id, group in zip(self._ids, self._groups, strict=True):
+            train_id = groups[group]
+            if train_id is not None:
+                result.append(Leak(held_id, train_id, "group", 1.0, group[:_PASSAGE]))
+        for (number, kind), leak in found.items():
+            said = (kind != "hash" and (number, "hash") in found) or (kind == "cover" and (number, "run") in found)
+            if not said:
+                result.append(leak)
+        return sorted(result, key=lambda leak: (leak.held_id, leak.kind))
 
-    def positions(self, n: int) -> _Ints:
-        """Where n words in a row lie within one stretch of content."""
-        every = np.arange(len(self.word), dtype=np.int64)
-        return every[every + n <= self.end]
+    def _search(self, items: Sequence[Item]) -> tuple[Sequence[Item], list[tuple[int, Leak]]]:
+        """What leaks from some training items: the number of each held-out item, and the leak."""
+        batch = _read(items, self._template)
+        found: dict[Kind, list[_Hits]] = {}
+        # One part after another: what one finds spares the next some comparisons.
+        for hits in chain(self._copies(batch), self._alikes(batch), self._common(batch)):
+            found.setdefault(hits.kind, []).append(hits)
+            np.minimum.at(self._first[hits.kind], hits.held, batch.keys[hits.text])
+        return items, [leak for kind in found for leak in self._leaks(batch, _Hits.joined(found[kind]))]
 
-    def numbered(self, n: int) -> tuple[_Ints, _Ints]:
-        """Where n words in a row lie within one stretch of content, and a number for each such n-gram."""
-        spots = self.positions(n)
-        # Two of the some 10**7 grams of a corpus get one 64-bit hash with probability 10**-6 or so.
-        _, gram = np.unique(self.grams(spots, n), return_inverse=True)
-        return spots, gram.astype(np.int64)
-
-    def grams(self, at: _Ints, n: int) -> _Hashes:
-        """Hashes of the n words from each position: a polynomial modulo 2**64, from prefix sums."""
-        return (self._sums[at + n] - self._sums[at]) * self._inverse[at]
-
-    def common(self, a: int, b: int) -> int:
-        """How many words from positions `a` and `b` on are the same, within their stretches of content."""
-        room = min(self.end[a] - a, self.end[b] - b)
-        differ = np.flatnonzero(self.word[a : a + room] != self.word[b : b + room])
-        return int(differ[0]) if len(differ) else int(room)
-
-
-def _distinct(values: _Ints) -> _Ints:
-    """The distinct values, ascending; numpy's own unique hashes instead, which is slower here."""
-    ordered = np.sort(values)
-    distinct: _Ints = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
-    return distinct
-
-
-def _word_hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-
-
-def _run_leaks(corpus: _Corpus, train: Sequence[Item], held: Sequence[Item]) -> list[Leak]:
-    """Common runs of consecutive words, as long as each held-out item's own length asks for."""
-    run, cover = round(limits("split-leak.run_words").passes), limits("split-leak.short_cover").passes
-    ours = corpus.item[corpus.spots] < corpus.n_train
-    # A longer common run begins with a common 8-gram: nothing but these spots needs to be looked at again.
-    kinds = int(corpus.gram.max(initial=0)) + 1
-    sides = [np.bincount(corpus.gram[side], minlength=kinds) > 0 for side in (ours, ~ours)]
-    shared = (sides[0] & sides[1])[corpus.gram]
-    train_spots, held_spots = corpus.spots[ours & shared], corpus.spots[~ours & shared]
-    needed = np.maximum(_COVER_WORDS, np.ceil(cover * corpus.length[corpus.item[held_spots]] - 1e-9)).astype(np.int64)
-    needed = np.minimum(needed, run)
-    leaks = []
-    for length in np.unique(needed).tolist():
-        best = _longest(corpus, train_spots, held_spots[needed == length], length)
-        for index, (words_common, at, source) in best.items():
-            item, own = held[index - corpus.n_train], int(corpus.length[index])
-            spans = word_spans(item.text)[at : at + words_common]
-            kind: Kind = "run" if words_common >= run else "cover"
-            amount = float(words_common) if kind == "run" else words_common / own
-            leaks.append(Leak(item.id, train[source].id, kind, amount, _passage(item.text, spans)))
-    return leaks
-
-
-def _longest(corpus: _Corpus, train_spots: _Ints, held_spots: _Ints, length: int) -> dict[int, tuple[int, int, int]]:
-    """For each held-out text with a common run of `length` words or more: the run's words, first word and source.
-
-    Of the places in training where a run begins, the first is followed; so the run found meets the definition,
-    and is the longest from there.
-    """
-    train_spots = train_spots[train_spots + length <= corpus.end[train_spots]]
-    held_spots = held_spots[held_spots + length <= corpus.end[held_spots]]
-    hashes = corpus.grams(train_spots, length)
-    order = np.argsort(hashes, kind="stable")
-    hashes, train_spots = hashes[order], train_spots[order]
-    wanted = corpus.grams(held_spots, length)
-    at = np.searchsorted(hashes, wanted)
-    found = (at < len(hashes)) & (hashes[np.minimum(at, len(hashes) - 1)] == wanted) if len(hashes) else at < 0
-    best: dict[int, tuple[int, int, int]] = {}
-    done = -1
-    for spot, source in zip(held_spots[found].tolist(), train_spots[at[found]].tolist(), strict=True):
-        if spot + length <= done:
-            continue  # lies within a run that has been measured
-        words_common = corpus.common(spot, source)
-        index = int(corpus.item[spot])
-        # Equal hashes of unequal words are next to impossible, but a leak is claimed on the words alone.
-        if words_common < length:
-            continue
-        done = spot + words_common
-        if words_common > best.get(index, (0, 0, 0))[0]:
-            best[index] = (words_common, spot - int(corpus.start[index]), int(corpus.item[source]))
-    return best
-
-
-def _passage(text: str, spans: list[tuple[int, int]]) -> str:
-    normal = folded(text)
-    # Folding may change the length of a text; then offsets fit the folded one only.
-    shown = text if len(normal) == len(text) else normal
-    return shown[spans[0][0] : spans[-1][1]][:_PASSAGE]
-
-
-def _jaccard_leaks(corpus: _Corpus, train: Sequence[Item], held: Sequence[Item]) -> list[Leak]:
-    """Near-copies by Jaccard similarity of the sets of word 5-grams, with prefix, length and position filters.
-
-    Method: Xiao et al., Efficient similarity joins for near-duplicate detection (PPJoin), 2011. The filters pass
-    every pair at or above the threshold; each pair that passes is counted out.
-    """
-    threshold = limits("split-leak.jaccard").passes
-    sets = _gram_sets(corpus)
-    index: dict[int, dict[tuple[int, int], list[int]]] = defaultdict(lambda: defaultdict(list))
-    wanted = {gram for own in sets[corpus.n_train :] for gram in _prefix(own, threshold)}
-    for number, own in enumerate(sets[: corpus.n_train]):
-        for position, gram in enumerate(_prefix(own, threshold)):
-            if gram in wanted:
-                index[gram][len(own), position].append(number)
-    leaks = []
-    for item, own in zip(held, sets[corpus.n_train :], strict=True):
-        mine = set(own.tolist())
-        for number in _candidates(index, own, threshold):
-            shared = len(mine.intersection(sets[number].tolist()))
-            similarity = shared / (len(mine) + len(sets[number]) - shared)
-            if similarity >= threshold:
+    def _leaks(self, batch: _Batch, hits: _Hits) -> Iterator[tuple[int, Leak]]:
+        """Of each held-out item the hit in the training item whose id comes first; of several there the longest."""
+        order = np.lexsort((hits.at, -hits.amount, batch.rank[hits.text], hits.held))
+        for n in order[np.diff(hits.held[order], prepend=-1) != 0].tolist():
+            held, item = int(hits.held[n]), batch.items[int(hits.text[n])]
+            amount = float(hits.amount[n])
+            if hits.kind in ("run", "cover"):
+                passage = excerpt(item.text, int(hits.at[n]), int(amount), _PASSAGE)
+            else:
                 passage = item.text.strip()[:_PASSAGE]
-                leaks.append(Leak(item.id, train[number].id, "jaccard", similarity, passage))
-                break
-    return leaks
+            if hits.kind == "cover":
+                amount /= int(self._own[held])
+            yield held, Leak(self._ids[held], item.id, hits.kind, amount, passage)
+
+    def _wanted(self, kind: Kind, held: Ints, keys: Hashes) -> npt.NDArray[np.bool_]:
+        """Whether a training item with this key may come before all that are known: others need not be compared."""
+        return keys <= self._first[kind][held]
+
+    def _copies(self, batch: _Batch) -> Iterator[_Hits]:
+        for text, held in self._by_identity.find(batch.identities):
+            equal = self._identities[held] == batch.identities[text]
+            yield _Hits("hash", held[equal], text[equal], np.ones(equal.sum()), text[equal])
+
+    def _alikes(self, batch: _Batch) -> Iterator[_Hits]:
+        grams, offsets = _shingles(batch.content)
+        rare, owners, sizes = self._rarity.prefixes(grams, offsets, self._alike)
+        for at, held in self._by_rare.find(rare):
+            text = owners[at]
+            wanted = self._wanted("jaccard", held, batch.keys[text])
+            held, text = np.divmod(np.unique(held[wanted] * len(sizes) + text[wanted]), len(sizes))
+            small, large = np.minimum(self._sizes[held], sizes[text]), np.maximum(self._sizes[held], sizes[text])
+            likely = small >= self._alike * large - SLACK
+            held, text = held[likely], text[likely]
+            one, left = np.unique(held, return_inverse=True)
+            other, right = np.unique(text, return_inverse=True)
+            sets = _sets(self._tape, self._starts, one), _sets(batch.tape, batch.content.starts, other)
+            alike = similarities(*sets, (left, right))
+            enough = alike >= self._alike
+            yield _Hits("jaccard", held[enough], text[enough], alike[enough], text[enough])
+
+    def _common(self, batch: _Batch) -> Iterator[_Hits]:
+        """Runs of as many words as are needed."""
+        spots = batch.content.spots(COVER_WORDS)
+        kinds: tuple[Kind, Kind] = ("cover", "run")
+        for at, places in self._by_gram.find(batch.content.grams(COVER_WORDS)[spots]):
+            here = spots[at]
+            text, held = batch.content.texts(here), np.searchsorted(self._starts, places, side="right") - 1
+            # An item with too few words for a run can only be covered.
+            short = self._own[held] < self._run
+            wanted = np.where(short, *(self._wanted(kind, held, batch.keys[text]) for kind in kinds))
+            here, places, text, held = here[wanted], places[wanted], text[wanted], held[wanted]
+            after = equal_words(self._tape, places, batch.tape, here, 1)
+            before = equal_words(self._tape, places - 1, batch.tape, here - 1, -1)
+            length, first = before + after, here - before - batch.content.starts[text]
+            found = (after >= COVER_WORDS) & (length >= self._needed[held])
+            for kind, chosen in zip(kinds, (found & (length < self._run), found & (length >= self._run)), strict=True):
+                yield _Hits(kind, held[chosen], text[chosen], length[chosen].astype(np.float64), first[chosen])
 
 
-def _gram_sets(corpus: _Corpus) -> list[_Ints]:
-    """Each text's set of 5-grams, as numbers that order all grams from rare to common; ascending."""
-    spots, gram = corpus.numbered(_JACCARD_WORDS)
-    pairs = _distinct(corpus.item[spots] * (gram.max(initial=0) + 1) + gram)
-    item, gram = np.divmod(pairs, gram.max(initial=0) + 1)
-    rarest_first = np.argsort(np.bincount(gram), kind="stable")
-    rank = np.empty_like(rarest_first)
-    rank[rarest_first] = np.arange(len(rank))
-    ranked = rank[gram]
-    order = np.lexsort((ranked, item))
-    cuts = np.cumsum(np.bincount(item, minlength=len(corpus.length)))[:-1]
-    return np.split(ranked[order], cuts)
-
-
-def _prefix(own: _Ints, threshold: float) -> list[int]:
-    """The rarest grams of a set: any set similar enough has one of its own rarest among them."""
-    rarest: list[int] = own[: len(own) - math.ceil(threshold * len(own) - 1e-9) + 1].tolist()
-    return rarest
-
-
-def _candidates(index: dict[int, dict[tuple[int, int], list[int]]], own: _Ints, threshold: float) -> Iterator[int]:
-    """Training texts that may be similar enough, each once: by length, and by where the first common gram stands."""
-    size = len(own)
-    seen: set[int] = set()
-    for position, gram in enumerate(_prefix(own, threshold)):
-        for (other, place), numbers in index.get(gram, {}).items():
-            least = math.ceil(threshold / (1 + threshold) * (size + other) - 1e-9)
-            if 1 + min(size - position - 1, other - place - 1) < least:
-                continue
-            for number in numbers:
-                if number not in seen:
-                    seen.add(number)
-                    yield number
+def _key(train_id: str) -> int:
+    """A number that is smaller for an id only if that comes first."""
+    return int.from_bytes(train_id.encode("utf-8", "replace")[:8].ljust(8, b"\0"))

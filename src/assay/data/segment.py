@@ -98,8 +98,8 @@ def detect_heading(texts: Sequence[str]) -> str | None:
 
 def paragraphs(text: str) -> list[tuple[int, int]]:
     """Start and end of each paragraph (lines between blank lines), or of each line where paragraphs are under three."""
-    found = [match.span() for match in re.finditer(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*", text)]
-    return found if len(found) >= _LEAST else [match.span() for match in re.finditer(r"[^\n]*\S[^\n]*", text)]
+    found = [match.span() for match in re.finditer(r"(?m)^[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*", text)]
+    return found if len(found) >= _LEAST else [match.span() for match in re.finditer(r"(?m)^[^\n]*\S[^\n]*", text)]
 
 
 def blocks(sizes: Sequence[int], count: int) -> list[int]:

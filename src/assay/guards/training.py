@@ -4,37 +4,85 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from assay.core.guard import GuardRecord, Status, limits, record, worst
 from assay.guards.wording import bounds, count, named, sentence
 
+_SHOWN = 3  # rows that a record shows
+
 
 def supervision(
-    rows: int, supervised: int, doubled_prefix: Sequence[str] = (), *, unsupervised: Sequence[str] = ()
+    rows: int,
+    supervised: int,
+    doubled_prefix: Sequence[str] = (),
+    *,
+    unsupervised: Sequence[str] = (),
+    end_of_turn: Mapping[str, Any] | None = None,
+    mismatches: Sequence[Mapping[str, Any]] = (),
+    compared: int = 0,
+    shown: Sequence[str] = (),
 ) -> GuardRecord:
-    """Does every training row teach something, with its beginning-of-text token there at most once?
+    """Does every training row teach something, the end of an answer too, in the words that the model is asked with?
 
     Args:
         rows: number of training rows after truncation.
         supervised: how many of them have at least one token that counts in the loss.
         doubled_prefix: names of rows that begin with the beginning-of-text token twice.
         unsupervised: names of rows without a supervised token, for the message.
+        end_of_turn: of chats the template's ``token`` that ends an answer (None: it has none), the answers (``turns``)
+            that were looked at, and how many of them have it ``supervised``.
+        mismatches: the rows whose prompt has other ids in training than at inference: ``id``, and what stands there
+            ``trained`` and ``asked``.
+        compared: how many rows were looked at for these.
+        shown: a few rows decoded, with their masks.
     """
     bound = limits("supervision.supervised_share")
     share = supervised / rows if rows else None
-    measured = {"rows": rows, "supervised": supervised, "share": share, "doubled_prefix": len(doubled_prefix)}
-    threshold = {**bounds(bound), "doubled_prefix": 0}
+    measured: dict[str, Any] = {
+        "rows": rows, "supervised": supervised, "share": share, "doubled_prefix": len(doubled_prefix),
+        "end_of_turn": None if end_of_turn is None else dict(end_of_turn),
+        "compared_prompts": compared, "other_prompts": [dict(found) for found in mismatches[:_SHOWN]],
+        "shown": list(shown[:_SHOWN]),
+    }  # fmt: skip
+    threshold = {**bounds(bound), "doubled_prefix": 0, "unsupervised_ends": 0, "other_prompts": 0}
     if share is None:
         return record("supervision", "fail", "there is no training row", measured=measured, threshold=threshold)
     named_rows = f" (without: {named(unsupervised)})" if unsupervised else ""
     found = [f"{supervised} of {count(rows, 'row')} have a token that counts in the loss{named_rows}"]
-    status = bound.status(share)
-    if doubled_prefix:
-        status = "fail"
-        found.append(
-            f"{count(len(doubled_prefix), 'row')} with the beginning-of-text token twice ({named(doubled_prefix)})"
-        )
-    return record("supervision", status, sentence(found), measured=measured, threshold=threshold)
+    wrong = [
+        f"{count(len(doubled_prefix), 'row')} with the beginning-of-text token twice ({named(doubled_prefix)})"
+        if doubled_prefix
+        else "",
+        _unlearned_ends(end_of_turn),
+        _other_prompts(mismatches, compared),
+    ]
+    status = "fail" if any(wrong) else bound.status(share)
+    return record(
+        "supervision", status, sentence([*found, *filter(None, wrong)]), measured=measured, threshold=threshold
+    )
+
+
+def _unlearned_ends(end_of_turn: Mapping[str, Any] | None) -> str:
+    if end_of_turn is None or end_of_turn["supervised"] == end_of_turn["turns"]:
+        return ""
+    if end_of_turn["token"] is None:
+        return "the chat template puts no token behind an answer that would end it, so the model does not learn to stop"
+    missing = end_of_turn["turns"] - end_of_turn["supervised"]
+    return (
+        f"{end_of_turn['token']}, which ends an answer, counts in the loss in {end_of_turn['supervised']} of "
+        f"{count(end_of_turn['turns'], 'answer')} looked at: the model does not learn to stop in {missing}"
+    )
+
+
+def _other_prompts(mismatches: Sequence[Mapping[str, Any]], compared: int) -> str:
+    if not mismatches:
+        return ""
+    first = mismatches[0]
+    return (
+        f"{len(mismatches)} of {count(compared, 'prompt')} looked at have other ids in training than at inference, in "
+        f"{first['id']} {first['trained']!r} where the model is asked with {first['asked']!r}"
+    )
 
 
 def weights_moved(relative: Mapping[str, float] | None) -> GuardRecord:

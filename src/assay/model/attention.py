@@ -7,10 +7,12 @@ the sum, no mask is ever built, and isolation holds by construction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -82,9 +84,13 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def packed_inputs(documents: list[list[int]], device: torch.device) -> dict[str, Any]:
+Document = Sequence[int] | npt.NDArray[np.int32]  # its ids
+
+
+def packed_inputs(documents: Sequence[Document], device: torch.device) -> dict[str, Any]:
     """The model's arguments for one packed row: ids and positions of shape (1, tokens), and the lengths."""
     lengths = [len(document) for document in documents]
-    ids = torch.tensor([[token for document in documents for token in document]], device=device)
+    flat = np.concatenate([np.asarray(document, dtype=np.int64) for document in documents])
+    ids = torch.from_numpy(flat)[None].to(device)
     positions = torch.cat([torch.arange(length, device=device) for length in lengths])[None]
     return {"input_ids": ids, "position_ids": positions, "document_lengths": lengths, "use_cache": False}

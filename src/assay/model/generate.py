@@ -15,11 +15,14 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from assay.core.console import Console
 from assay.core.files import read_json
+from assay.core.records import Role, Turn
 from assay.core.rundir import RunDir
 from assay.model.adapters import causal, load_adapter, load_tuned
 from assay.model.load import load_base, silent
 from assay.model.registry import BaseRef
 from assay.text.tokenizer import TextTokenizer
+from assay.text.tokens import Encoder
+from assay.text.tokens import chat_template as template_of
 
 
 @dataclass(frozen=True)
@@ -32,57 +35,53 @@ class Generation:
     stopped: bool  # by itself, before the limit
 
 
-def _config(tokenizer: TextTokenizer, max_new_tokens: int, temperature: float, top_p: float) -> GenerationConfig:
+def _config(
+    tokenizer: TextTokenizer, stops: list[int], max_new_tokens: int, temperature: float, top_p: float
+) -> GenerationConfig:
     sampling: dict[str, Any] = {"do_sample": False}
     if temperature > 0:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
     pad = tokenizer.eos if tokenizer.eos is not None else 0
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
-        eos_token_id=tokenizer.eos,
+        eos_token_id=stops or None,
         pad_token_id=pad,
         bos_token_id=tokenizer.bos,
         **sampling,
     )
 
 
-def prompt_ids(tokenizer: TextTokenizer, prompt: str) -> list[int]:
-    """A prompt as the model was trained to see a text's beginning; never empty."""
-    ids = [*tokenizer.prefix, *tokenizer.encode(prompt)]
-    if not ids:
-        ids = [tokenizer.context if tokenizer.context is not None else 0]
-    return ids
-
-
 def generate(
     model: PreTrainedModel | PeftModel,
     tokenizer: TextTokenizer,
-    prompt: str,
+    prompt: list[int],
     *,
+    stops: list[int],
     max_new_tokens: int,
     temperature: float,
     top_p: float,
     seed: int,
 ) -> Generation:
-    """Continue one prompt. The same seed gives the same text, whatever was generated before.
+    """Continue one prompt (its ids). The same seed gives the same text, whatever was generated before.
 
     Args:
+        stops: the ids that end a text.
         max_new_tokens: the limit.
         temperature: 0 takes the likeliest token each time.
         top_p: nucleus sampling (arXiv 1904.09751).
     """
-    ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=causal(model).device)
+    ids = torch.tensor([prompt], device=causal(model).device)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), silent():
         torch.manual_seed(seed)
         out = cast(Any, causal(model)).generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            generation_config=_config(tokenizer, max_new_tokens, temperature, top_p),
+            generation_config=_config(tokenizer, stops, max_new_tokens, temperature, top_p),
         )
     new: list[int] = out[0, ids.shape[1] :].tolist()
-    stopped = tokenizer.eos is not None and tokenizer.eos in new
-    if stopped:
-        new = new[: new.index(tokenizer.eos)]  # type: ignore[arg-type]
+    end = next((at for at, token in enumerate(new) if token in stops), None)
+    stopped = end is not None
+    new = new[:end]
     return Generation(tokenizer.decode(new), tokenizer.decode(new, keep_special=True), len(new), stopped)
 
 
@@ -92,13 +91,9 @@ class Session:
 
     model: PreTrainedModel | PeftModel
     base: PreTrainedModel | None  # a separate base, for a full fine-tune
-    tokenizer: TextTokenizer
+    encoder: Encoder
     which: str = "tuned"
-
-    @property
-    def has_template(self) -> bool:
-        """Whether the base came with a chat template."""
-        return self.tokenizer.chat_template is not None
+    has_template: bool = False  # it knows turns: the base came with a chat template, or was trained on chats
 
     def _active(self) -> tuple[PreTrainedModel | PeftModel, Any]:
         if self.which == "base":
@@ -116,21 +111,24 @@ class Session:
         with switched:
             return [
                 generate(
-                    model, self.tokenizer, prompt,
-                    max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed,
+                    model, self.encoder.tokenizer, self.encoder.prompt([Turn("prompt", prompt)]),
+                    stops=self.encoder.stops, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
+                    seed=seed,
                 ).text
                 for prompt in prompts
             ]  # fmt: skip
 
     def stream(self, prompt: str, *, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
         """The new text piece by piece, as it comes."""
-        settings = _config(self.tokenizer, max_new_tokens, temperature, top_p)
-        yield from self._stream(prompt_ids(self.tokenizer, prompt), settings, seed)
+        yield from self._stream([Turn("prompt", prompt)], seed, (max_new_tokens, temperature, top_p))
 
-    def _stream(self, prompt: list[int], settings: GenerationConfig, seed: int) -> Iterator[str]:
+    def _stream(self, turns: Sequence[Turn], seed: int, decoding: tuple[int, float, float]) -> Iterator[str]:
         model, switched = self._active()
-        streamer = TextIteratorStreamer(self._wrapper(), skip_prompt=True, skip_special_tokens=True)
-        ids = torch.tensor([prompt], device=causal(model).device)
+        tokenizer = self.encoder.tokenizer
+        settings = _config(tokenizer, self.encoder.stops, *decoding)
+        wrapper = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend)
+        streamer = TextIteratorStreamer(wrapper, skip_prompt=True, skip_special_tokens=True)
+        ids = torch.tensor([self.encoder.prompt(turns)], device=causal(model).device)
 
         def work() -> None:
             try:
@@ -154,23 +152,20 @@ class Session:
     def chat_stream(
         self, messages: Sequence[dict[str, str]], *, max_new_tokens: int, temperature: float, top_p: float, seed: int
     ) -> Iterator[str]:
-        """The answer to a conversation, through the base's own chat template."""
-        # the template writes the beginning-of-text token itself, so nothing is put in front again
-        prompt = str(self._wrapper().apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
-        settings = _config(self.tokenizer, max_new_tokens, temperature, top_p)
-        yield from self._stream(self.tokenizer.encode(prompt), settings, seed)
-
-    def _wrapper(self) -> PreTrainedTokenizerFast:
-        return PreTrainedTokenizerFast(
-            tokenizer_object=self.tokenizer.backend, chat_template=self.tokenizer.chat_template
-        )
+        """The answer to a conversation, through the chat template that training used."""
+        turns = [Turn(cast(Role, message["role"]), message["content"]) for message in messages]
+        yield from self._stream(turns, seed, (max_new_tokens, temperature, top_p))
 
 
-def open_session(run: RunDir, base: BaseRef, cache: Path, *, kind: str, which: str, console: Console) -> Session:
+def open_session(
+    run: RunDir, base: BaseRef, cache: Path, *, kind: str, chat_template: str | None, which: str, console: Console
+) -> Session:
     """Load a trained run's model, in the precision and on the device of its plan."""
     decisions = read_json(run.plan)["decisions"]
     dtype, device = decisions["precision"]["value"], decisions["device"]
     model, tokenizer = load_base(base, cache, dtype=dtype, device=device, console=console)
+    encoder = Encoder(tokenizer, template_of(tokenizer, chat_template))
+    knows_turns = tokenizer.chat_template is not None or read_json(run.tokens_profile)["template_sha256"] is not None
     if kind == "full":
-        return Session(load_tuned(run.model, dtype=dtype, device=device), model, tokenizer, which)
-    return Session(load_adapter(model, run.adapter), None, tokenizer, which)
+        return Session(load_tuned(run.model, dtype=dtype, device=device), model, encoder, which, knows_turns)
+    return Session(load_adapter(model, run.adapter), None, encoder, which, knows_turns)

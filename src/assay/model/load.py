@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -26,7 +26,7 @@ from assay.core.errors import InputError, MachineError
 from assay.core.files import directory_atomic, disk_errors, make_folder
 from assay.data.download import download_wheel
 from assay.model.registry import ALIASES, Alias, BaseRef, converted_folder
-from assay.text.tokenizer import TextTokenizer
+from assay.text.tokenizer import TextTokenizer, byte_tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SCRATCH_SEED = 0
@@ -165,17 +165,6 @@ def _random(config: dict[str, Any]) -> PreTrainedModel:
             AutoConfig.for_model(config["model_type"], **settings), attn_implementation="sdpa"
         )
     return model
-
-
-def byte_tokenizer() -> TextTokenizer:
-    """256 byte tokens and an end-of-text token: every text is exactly its UTF-8 bytes."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
-    eos = backend.token_to_id("<|endoftext|>")
-    return TextTokenizer(backend, eos, eos)
 
 
 def _convert(alias: Alias, wheel: Path, folder: Path) -> None:

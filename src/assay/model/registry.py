@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from assay.core.errors import InputError, MachineError
 from assay.core.files import sha256_file, sha256_json, write_json
+from assay.text.tokenizer import TextTokenizer, byte_tokenizer
 
 Kind = Literal["alias", "hub", "folder", "scratch"]
 CONVERSION = 1  # raised when the way a base is converted or a scratch model is made changes
@@ -124,6 +125,14 @@ class BaseRef:
     def tokenizer_folder(self) -> Path | None:
         """Where tokenizer.json lies, None where it is not there yet or is made on the spot."""
         return self.tokenizer.tokenizer_folder() if self.tokenizer else self.folder
+
+
+def tokenizer_at_hand(ref: BaseRef) -> TextTokenizer | None:
+    """A base's tokenizer, where its files are here already or none are needed; nothing is fetched."""
+    if ref.kind == "scratch" and ref.tokenizer is None:
+        return byte_tokenizer()
+    folder = ref.tokenizer_folder()
+    return TextTokenizer.from_folder(folder) if folder and (folder / "tokenizer.json").is_file() else None
 
 
 def locate(spec: str, cache: Path) -> BaseRef:

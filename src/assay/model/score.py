@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,14 +20,31 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from assay.core.errors import InputError
+from assay.core.records import Item
 from assay.model.adapters import causal
-from assay.model.attention import packed, packed_inputs
+from assay.model.attention import Document, packed, packed_inputs
 from assay.model.loss import token_nll
 from assay.text.tokenizer import TextTokenizer
+from assay.text.tokens import Encoded, Encoder
 
 ROW_TOKENS = 1024  # of a packed row: longer ones gain nothing on a CPU
 
 Nats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Counts = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is to be scored: the ids, the one before the first, and which of them count (None: all)."""
+
+    ids: Document
+    context: int
+    counts: Counts | None = None
+
+    @property
+    def scored(self) -> int:
+        """How many tokens count."""
+        return len(self.ids) if self.counts is None else int(self.counts.sum())
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class Window:
     scored: int
 
 
-def windows(ids: Sequence[int], context: int, *, window: int, stride: int, text: int = 0) -> list[Window]:
+def windows(ids: Document, context: int, *, window: int, stride: int, text: int = 0) -> list[Window]:
     """Cut a text into windows of at most `window` predicted positions, `stride` new ones each.
 
     Args:
@@ -88,11 +106,7 @@ class Scorer:
     ) -> None:
         """`row_tokens` is how many tokens one packed row holds (windows longer than that have their own row)."""
         if tokenizer.context is None:
-            raise InputError(
-                "the tokenizer has neither a beginning-of-text nor an end-of-text token",
-                where="base",
-                fix="add a bos_token or an eos_token to its tokenizer_config.json",
-            )
+            raise _no_context()
         self.model, self.tokenizer, self.context = model, tokenizer, tokenizer.context
         self.window, self.stride, self.row_tokens = window, stride, row_tokens
         self.head = output_weight(model)
@@ -100,19 +114,25 @@ class Scorer:
     def score(
         self, texts: Sequence[str], *, reverse: bool = False, tick: Callable[[int], None] | None = None
     ) -> list[Nats]:
-        """Per text, the nats of each of its tokens, in order.
+        """Per plain text, the nats of each of its tokens, in order; see `score_readings`."""
+        readings = [Reading(ids, self.context) for ids in self.tokenizer.encode_batch(list(texts))]
+        return self.score_readings(readings, reverse=reverse, tick=tick)
+
+    def score_readings(
+        self, readings: Sequence[Reading], *, reverse: bool = False, tick: Callable[[int], None] | None = None
+    ) -> list[Nats]:
+        """Per reading, the nats of each of its tokens that count, in order.
 
         Args:
-            texts: what to score; an empty text gives an empty array.
+            readings: what to score; one without ids gives an empty array.
             reverse: go through the rows backwards (a check: the order must not matter).
-            tick: called with the number of tokens scored so far.
+            tick: called with the number of tokens read so far.
         """
-        ids = self.tokenizer.encode_batch(list(texts))
         cut = [
-            w for i, tokens in enumerate(ids)
-            for w in windows(tokens, self.context, window=self.window, stride=self.stride, text=i)
+            w for i, r in enumerate(readings)
+            for w in windows(r.ids, r.context, window=self.window, stride=self.stride, text=i)
         ]  # fmt: skip
-        results: list[Nats] = [np.zeros(len(tokens)) for tokens in ids]
+        results: list[Nats] = [np.zeros(len(r.ids)) for r in readings]
         rows = pack([len(w.ids) - 1 for w in cut], self.row_tokens)
         done = 0
         with packed(causal(self.model)), torch.no_grad():
@@ -123,7 +143,7 @@ class Scorer:
                     done += piece.scored
                 if tick:
                     tick(done)
-        return results
+        return [nats if r.counts is None else nats[r.counts] for r, nats in zip(readings, results, strict=True)]
 
     def _row(self, group: list[Window]) -> list[Nats]:
         device = self.head.device
@@ -135,7 +155,32 @@ class Scorer:
         return np.split(nats.double().cpu().numpy(), np.cumsum([w.scored for w in group])[:-1])
 
 
-def hidden_states(model: PreTrainedModel | PeftModel, documents: list[list[int]], device: torch.device) -> Tensor:
+def _no_context() -> InputError:
+    return InputError(
+        "the tokenizer has neither a beginning-of-text nor an end-of-text token",
+        where="base",
+        fix="add a bos_token or an eos_token to its tokenizer_config.json",
+    )
+
+
+def item_readings(items: Sequence[Item], encoder: Encoder) -> list[Reading]:
+    """What is scored of each item: of plain text all tokens, of pairs and chats those of the answers."""
+    context = encoder.tokenizer.context
+    if context is None:
+        raise _no_context()
+    plain = [item.text for item in items if not item.turns]
+    texts = iter(encoder.tokenizer.encode_batch(plain))
+    encoded = encoder.encode([item for item in items if item.turns])
+    spans = pairwise(encoded.starts.tolist())
+    return [_spoken(encoded, *next(spans)) if item.turns else Reading(next(texts), context) for item in items]
+
+
+def _spoken(encoded: Encoded, start: int, end: int) -> Reading:
+    ids, counts = encoded.ids[start:end], encoded.content[start:end]
+    return Reading(ids[1:], int(ids[0]), counts[1:])
+
+
+def hidden_states(model: PreTrainedModel | PeftModel, documents: Sequence[Document], device: torch.device) -> Tensor:
     """The last hidden states of packed documents, (tokens, width). The caller has switched to packed attention."""
     output = causal(model).base_model(**packed_inputs(documents, device))
     hidden: Tensor = output.last_hidden_state[0]

@@ -1,45 +1,50 @@
-"""Stage prepare: read the sources, split them by group, look for leaks, and freeze the result."""
+"""Stage prepare: read, clean and cut the sources, split them by group, look for leaks, and freeze the result.
+
+Items wait on disk between the passes; memory holds a few hundred bytes of each (see `data.intake`, `data.dedup`
+and `data.leakage`), and the held-out side's index.
+"""
 
 from __future__ import annotations
 
-import math
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from assay.config.data import DataConfig
+from assay.config.values import as_list
 from assay.core.console import Console, size
-from assay.core.files import directory_atomic, sha256_text, write_json
-from assay.core.guard import GuardRecord, limits, record
+from assay.core.errors import InputError
+from assay.core.files import directory_atomic, write_json
+from assay.core.records import Item, item_id
 from assay.core.rundir import RunDir
-from assay.data.items import Item, write_items
-from assay.data.leakage import Leak, find_leaks
-from assay.data.profile import profile
-from assay.data.sources import read_source
-from assay.data.split import SPLITS, GroupRule, make_items, split_groups
+from assay.data.against import Benchmarks, Match, read_benchmarks
+from assay.data.arrange import Arranged, Duplicates, arrange
+from assay.data.clean import Cleaner
+from assay.data.grams import Template
+from assay.data.intake import Gathered, Settings, gather
+from assay.data.items import ItemWriter, groups_of, item_batches, without
+from assay.data.leakage import Leak, LeakIndex
+from assay.data.manifest import write_manifest
+from assay.data.profile import Profile
+from assay.data.sources import SourceFile, SourceInfo, locate, source_fingerprint, with_names
+from assay.data.split import SPLITS, Amount
+from assay.data.tally import Drop, Tally
+from assay.guards.data import power, split_leak
 
-_EXAMPLES = 20  # leaks shown in the guard's record
-Splits = dict[str, list[Item]]
 
-
-def prepare(
-    *, sources: list[str], text_field: str, sha256: str | None, max_rows: int | None, group: GroupRule,
-    dev: float, test: float, seed: int, out: RunDir, cache: Path, console: Console,
-) -> None:  # fmt: skip
-    """Write data/{train,dev,test}.parquet, data/manifest.json and data/profile.json, and record two guards.
+def prepare(data: DataConfig, out: RunDir, cache: Path, console: Console) -> None:
+    """Write data/{train,dev,test}.parquet, data/manifest.{json,parquet} and data/profile.json; record two guards.
 
     The folder appears as a whole or not at all; equal input gives equal bytes.
 
     Args:
-        sources: see `read_source`.
-        text_field: the column that holds the text, for tables.
-        sha256: expected hash of the one source, or None.
-        max_rows: keep only the first so many documents, or None.
-        group: see `make_items`.
-        dev: share of groups, in (0, 1).
-        test: share of groups, in (0, 1).
-        seed: of the split.
+        data: the section `data` of the experiment.
         out: the run.
         cache: where downloads are kept.
         console: for notes.
@@ -49,128 +54,223 @@ def prepare(
         MachineError: a download failed, or there is no room.
         GuardError: more than 1 % of the held-out items also stand in training (`split-leak`); no data is written.
     """
-    documents, source, dropped = read_source(sources, text_field, sha256=sha256, max_rows=max_rows, cache=cache)
-    rows_in = len(documents) + sum(dropped.values()) - dropped.get("file-named-twice", 0)
-    items, rule = make_items(documents, group)
-    dropped = dropped | rule["dropped"]
-    del documents
-    assigned = split_groups((item.group for item in items), dev, test, seed)
-    splits: Splits = {name: [item for item in items if assigned[item.group] == name] for name in SPLITS}
-    _say(console, splits, rule["reason"], dropped)
-
-    leaks = find_leaks(splits["train"], splits["dev"] + splits["test"])
-    splits, leak_summary, leak_record = _judge_leaks(splits, leaks)
-    power = _power(splits)
-    out.guards.check(leak_record, power)
-    for result in (leak_record, power):
-        if result.status != "pass":
-            console.note(f"prepare: {result.guard}: {result.why}")
-
-    manifest = {
-        "schema": 1,
-        "group_rule": {"rule": rule["rule"], "reason": rule["reason"]},
-        "split_seed": seed,
-        "source": asdict(source),
-        "dropped": dropped,
-        "rows_in": rows_in,
-        "splits": {
-            name: [
-                {"id": item.id, "group": item.group, "sha256": sha256_text(item.text), "bytes": item.size}
-                for item in members
-            ]
-            for name, members in splits.items()
-        },
-        "leaks": leak_summary,
-    }
-    with directory_atomic(out.data) as folder:
-        for name, members in splits.items():
-            write_items(folder / out.split(name).name, members)
-        write_json(folder / out.profile.name, profile(splits))
+    files, source = _sources(data, cache)
+    settings = _settings(data)
+    with directory_atomic(out.data) as folder, tempfile.TemporaryDirectory(dir=folder) as work:
+        gathered = gather(files, settings, Path(work))
+        template = Template.find(gathered.spill.texts(), len(gathered))
+        duplicates = Duplicates(gathered, drop=data.clean.duplicates == "drop")
+        duplicates.exact()
+        near = duplicates.near(data.clean.near_duplicates, template) if data.clean.near_duplicates else None
+        arranged = arrange(
+            gathered, duplicates, dev=_amount(data.split.dev), test=_amount(data.split.test), seed=data.split.seed,
+            stratified=data.split.stratify is not None, train_rows=data.split.train_rows,
+        )  # fmt: skip
+        paths = {name: folder / out.split(name).name for name in SPLITS}
+        _write_splits(gathered, arranged, paths)
+        _say(console, gathered, arranged)
+        benchmarks = read_benchmarks(data.against, cache=cache)
+        leaks, matches = _search(LeakIndex(_held(paths), template), benchmarks, paths["train"])
+        leaked = _judge_leaks(leaks, paths, gathered.items, out)
+        _drop_matches(matches, paths["train"], gathered.items)
+        found = {
+            "cleaned": dict(settings.cleaner.changed), "near_duplicates": near, "leaks": leaked,
+            "against": benchmarks.summary(matches),
+        }  # fmt: skip
+        splits = write_manifest(folder / out.manifest_rows.name, paths)
+        manifest = _manifest(data, gathered, source) | found | {"splits": splits}
         write_json(folder / out.manifest.name, manifest)
+        profile = Profile()
+        for name, path in paths.items():
+            for batch in item_batches(path):
+                profile.add(name, batch)
+        write_json(folder / out.profile.name, profile.result())
+        _judge_power(manifest["splits"], out, console)
 
 
-def _say(console: Console, splits: Splits, reason: str, dropped: dict[str, int]) -> None:
-    parts = ", ".join(
-        f"{name} {len({item.group for item in members})} ({size(sum(item.size for item in members))})"
-        for name, members in splits.items()
-    )
-    console.note(f"prepare: groups: {parts}; {reason}")
-    if dropped:
-        console.note("prepare: dropped " + ", ".join(f"{count} x {why}" for why, count in dropped.items()))
+def _sources(data: DataConfig, cache: Path) -> tuple[list[tuple[SourceFile, str]], SourceInfo]:
+    """The files to read, each with the split that it was given for, and what they are."""
+    located = {"": locate(data.sources, sha256=data.sha256, cache=cache)}
+    for side, held in (("dev", data.split.dev), ("test", data.split.test)):
+        if not isinstance(held, int | float):
+            located[side] = locate(as_list(held), sha256=None, cache=cache)
+    sides = [side for side, found in located.items() for _ in found.files]
+    # named anew: two sides may hold files of one name
+    files = list(zip(with_names([f for found in located.values() for f in found.files]), sides, strict=True))
+    taken: dict[tuple[str, ...], str] = {}
+    for file, side in files:
+        if taken.setdefault(file.parts, side) != side:
+            keys = [f"data.split.{name}" if name else "data.source" for name in (taken[file.parts], side)]
+            raise InputError(
+                f"is named both by {keys[0]} and by {keys[1]}",
+                where=file.where,
+                fix="give each split files of its own",
+            )
+    return files, SourceInfo.of(located.values())
 
 
-def _judge_leaks(splits: Splits, leaks: Sequence[Leak]) -> tuple[Splits, dict[str, Any], GuardRecord]:
-    """Drop leaking held-out items where they are few enough, and say what was found."""
-    held = len(splits["dev"]) + len(splits["test"])
+def _amount(held: int | float | str | list[str]) -> Amount | None:
+    return held if isinstance(held, int | float) else None
+
+
+def _settings(data: DataConfig) -> Settings:
+    c = data.clean
+    return Settings(
+        format=data.format,
+        fields=data.fields.model_dump(),
+        template=data.template,
+        system_prompt=data.system_prompt,
+        group=data.group,
+        stratify=data.split.stratify,
+        chunk_by=data.chunk.by,
+        chunk_bytes=data.chunk.max_bytes,
+        overlap_bytes=data.chunk.overlap_bytes,
+        cleaner=Cleaner(
+            mojibake=c.mojibake, unicode=c.unicode, quotes=c.quotes, whitespace=c.whitespace, languages=c.languages,
+            keep=c.keep, drop=c.drop,
+        ),
+        min_bytes=c.min_bytes,
+        max_bytes=c.max_bytes,
+        max_rows=data.max_rows,
+        max_bad_rows=data.max_bad_rows,
+    )  # fmt: skip
+
+
+def _write_splits(gathered: Gathered, arranged: Arranged, paths: dict[str, Path]) -> None:
+    """Write what is kept, in the order it was read. A held-out chunk never repeats the end of the one before it."""
+    copies: Counter[str] = Counter()  # equal items are there only where duplicates are kept
+    writers = [ItemWriter(paths[name]) for name in SPLITS]
+    done = 0
+    for batch in gathered.spill.batches():
+        split = arranged.split[done : done + batch.num_rows]
+        for at, name in enumerate(SPLITS):
+            chosen = np.flatnonzero(split == at)
+            if not len(chosen):
+                continue
+            numbers = (done + chosen).tolist()
+            groups = [arranged.names[arranged.group[number]] for number in numbers]
+            hashes = [gathered.digest(number).hex() for number in numbers]
+            ids = []
+            for group, content in zip(groups, hashes, strict=True):
+                own = item_id(group, content)
+                copies[own] += 1
+                ids.append(own if copies[own] == 1 else f"{own}-{copies[own]}")
+            part = batch.take(pa.array(chosen))
+            texts, sizes = part.column("text"), [gathered.size[number] for number in numbers]
+            overlaps = part.column("overlap").to_pylist()
+            if any(overlaps):
+                pairs = zip(texts.to_pylist(), overlaps, strict=True)
+                kept = [text if name == "train" else text[overlap:] for text, overlap in pairs]
+                texts, sizes = pa.array(kept, pa.string()), [len(text.encode()) for text in kept]
+            writers[at].add_columns(ids, groups, hashes, sizes, texts, part.column("turns"))
+        done += batch.num_rows
+    for writer in writers:
+        writer.close()
+
+
+def _held(paths: dict[str, Path]) -> Iterator[list[Item]]:
+    for name in SPLITS[1:]:
+        yield from item_batches(paths[name])
+
+
+def _search(index: LeakIndex, benchmarks: Benchmarks, path: Path) -> tuple[list[Leak], list[Match]]:
+    """Leaks and benchmark matches, in one pass over the training items."""
+    matches: list[Match] = []
+
+    def training() -> Iterator[list[Item]]:
+        for batch in item_batches(path):
+            matches.extend(benchmarks.scan(batch))
+            yield batch
+
+    return index.scan(training()), matches
+
+
+def _judge_leaks(leaks: Sequence[Leak], paths: dict[str, Path], tally: Tally, out: RunDir) -> dict[str, Any]:
+    """Record the guard, and drop leaking held-out items where they are few enough."""
     leaking = {leak.held_id for leak in leaks}
-    share = len(leaking) / held
-    bound = limits("split-leak.share")
-    shared = sorted({leak.passage for leak in leaks if leak.kind == "group"})
-    kept: Splits = {
-        name: members if name == "train" else [item for item in members if item.id not in leaking]
-        for name, members in splits.items()
-    }
-    status = "fail" if shared or not all(kept.values()) else bound.status(share)
-    groups = {item.id: item.group for members in splits.values() for item in members}
-    measured = {
-        "share": share,
-        "leaking": len(leaking),
-        "held_out": held,
-        "kinds": dict(sorted(Counter(leak.kind for leak in leaks).items())),
-        "examples": [
-            asdict(leak) | {"held_group": groups[leak.held_id], "train_group": groups[leak.train_id]}
-            for leak in leaks[:_EXAMPLES]
-        ],
-    }
-    result = record(
-        "split-leak", status, _leak_sentence(status, leaks, len(leaking), held, groups),
-        measured=measured, threshold={"pass": bound.passes, "warn": bound.warns, "unit": "share of held-out items"},
-    )  # fmt: skip
-    summary = {"share": share, "count": len(leaking), "dropped_ids": sorted(leaking)}
-    return kept, summary, result
+    counts = {name: Counter(i.id in leaking for b in item_batches(paths[name]) for i in b) for name in SPLITS[1:]}
+    held = sum(count.total() for count in counts.values())
+    groups = groups_of(paths.values(), {i for leak in leaks for i in (leak.held_id, leak.train_id)}) if leaks else {}
+    out.guards.check(split_leak(leaks, held, groups, emptied=not all(count[False] for count in counts.values())))
+    for name in SPLITS[1:]:
+        if counts[name][True]:
+            _drop(paths[name], {i: Drop("leak", "also stands in training") for i in leaking}, tally)
+    return {"share": len(leaking) / held, "count": len(leaking), "dropped_ids": sorted(leaking)}
 
 
-def _leak_sentence(status: str, leaks: Sequence[Leak], leaking: int, held: int, groups: dict[str, str]) -> str:
-    if not leaks:
-        return f"none of {held} held-out texts also stands in training"
-    first = leaks[0]
-    passage = " ".join(first.passage.split())
-    example = (
-        f"{groups[first.held_id]!r} (held out) against {groups[first.train_id]!r} (training), by {first.kind}: "
-        f'"{passage[:77] + "..." if len(passage) > 80 else passage}"'
-    )
-    found = f"{leaking} of {held} held-out texts ({leaking / held:.2%}) also stand in training"
-    if status == "warn":
-        return f"{found}; dropped from the held-out texts, {held - leaking} are left; for example {example}"
-    return f"{found}; for example {example}"
+def _drop_matches(matches: Sequence[Match], path: Path, tally: Tally) -> None:
+    """Leave training items out that share a passage with a benchmark."""
+    if not matches:
+        return
+    _drop(path, {m.train_id: Drop("benchmark-match", f"shares a passage with {m.benchmark}") for m in matches}, tally)
+    if not any(item_batches(path)):
+        raise InputError("every training text matches a benchmark", where="data.against", fix="bring other texts")
 
 
-def _power(splits: Splits) -> GuardRecord:
-    """How many independent test groups there are; the detectable effect is known only with the verdict."""
-    count = len({item.group for item in splits["test"]})
-    every = len({item.group for members in splits.values() for item in members})
-    bound = limits("power.groups")
-    status = bound.status(count)
-    needed = math.ceil(bound.warns)
-    if status == "fail":
-        why = (
-            f"{count} test group{'' if count == 1 else 's'} of {every}: no verdict can be reached with fewer than "
-            f"{needed}, whatever the model does"
-        )
-    else:
-        why = f"{count} independent test groups of {every}"
-        why += "" if status == "pass" else f"; {bound.passes:g} would show smaller effects"
-    share = needed / every
-    fix = None
-    if status == "fail":
-        fix = (
-            f"hold out a larger share (--set data.split.test={math.ceil(share * 100) / 100:g} gives {needed}), "
-            "or bring more groups"
-            if share <= 0.5
-            else f"bring more groups: {every} are too few to hold {needed} out and learn from the rest; "
-            "data.group={blocks: 40} cuts a text finer, but neighbouring blocks are less independent"
-        )
-    return record(
-        "power", status, why, fix=fix, measured={"test_groups": count, "groups": every},
-        threshold={"pass": bound.passes, "warn": bound.warns, "unit": "independent test groups"},
-    )  # fmt: skip
+def _drop(path: Path, drops: dict[str, Drop], tally: Tally) -> None:
+    """Write a split's file again without some of its items."""
+    for batch in item_batches(path):
+        for item in batch:
+            if item.id in drops:
+                tally.unkeep(drops[item.id], f"item {item.id} of {item.group}", item.text)
+    without(path, drops)
+
+
+def _manifest(data: DataConfig, gathered: Gathered, source: SourceInfo) -> dict[str, Any]:
+    """data/manifest.json, as far as it is known from the reading; raises if something was lost on the way."""
+    if gathered.layout is None or gathered.rule is None:
+        raise ValueError("nothing was gathered")
+    layout = gathered.layout
+    return {
+        "schema": 2,
+        "format": {
+            "name": layout.format, "fields": layout.fields, "reason": layout.reason, "unused": list(layout.unused),
+        },
+        "group_rule": asdict(gathered.rule),
+        "repeating_columns": gathered.repeats.found(),
+        "split_seed": data.split.seed,
+        "source": asdict(source),
+        "max_bad_rows": data.max_bad_rows,
+        "rows": gathered.rows.as_json(),
+        "items": gathered.items.as_json(),
+    }  # fmt: skip
+
+
+def _say(console: Console, gathered: Gathered, arranged: Arranged) -> None:
+    sizes, reason = np.asarray(gathered.size), gathered.rule.reason if gathered.rule else ""
+    parts = []
+    for number, name in enumerate(SPLITS):
+        members = arranged.split == number
+        parts.append(f"{name} {len(np.unique(arranged.group[members])):,} ({size(int(sizes[members].sum()))})")
+    console.note(f"prepare: groups: {', '.join(parts)}; {reason}")
+    for tally in (gathered.rows, gathered.items):
+        if tally.dropped:
+            lost = ", ".join(f"{count:,} x {why}" for why, count in tally.dropped.most_common())
+            console.note(f"prepare: of {tally.came:,} {tally.what} dropped {lost}")
+
+
+def _judge_power(splits: dict[str, dict[str, Any]], out: RunDir, console: Console) -> None:
+    result = power(splits["test"]["groups"], sum(split["groups"] for split in splits.values()))
+    out.guards.check(result)
+    for judged in out.guards.records():
+        if judged.stage == "prepare" and judged.status != "pass":
+            console.note(f"prepare: {judged.guard}: {judged.why}")
+
+
+def without_paths(data: DataConfig) -> dict[str, Any]:
+    """The section `data`, but for where its files lie: their content counts instead (`content`)."""
+    values = data.model_dump(mode="json", exclude={"source", "sha256", "against"})
+    for name in ("dev", "test"):
+        if not isinstance(values["split"][name], int | float):
+            values["split"][name] = "files"
+    return values
+
+
+def content(data: DataConfig, cache: Path) -> dict[str, Any]:
+    """What every source that the section names holds now."""
+    held = source_fingerprint(data.sources, sha256=data.sha256, cache=cache)
+    others = {"dev": data.split.dev, "test": data.split.test, "against": data.against or 0}
+    for name, source in others.items():
+        if not isinstance(source, int | float):
+            held[name] = source_fingerprint(as_list(source), sha256=None, cache=cache)
+    return held

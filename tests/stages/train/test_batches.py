@@ -1,39 +1,43 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import processors
 
-from assay.model.load import byte_tokenizer
-from assay.stages.train.batches import make_corpus, micro_batches, order, schedule_steps
-from assay.text.tokenizer import TextTokenizer
+from assay.stages.train.batches import Corpus, micro_batches, order, schedule_steps
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
 
-@given(st.lists(st.text(max_size=50), min_size=1, max_size=6), st.integers(8, 40))
-def test_every_token_of_a_row_is_predicted_exactly_once(texts, max_length):
-    tokenizer = byte_tokenizer()
-    corpus = make_corpus(texts, tokenizer, max_length=max_length)
-    predicted = [token for segment in corpus.segments for token in segment[1:]]
-    expected = [token for text in texts for token in [*tokenizer.encode(text), tokenizer.eos][1:]]
+ROWS = st.lists(st.lists(st.booleans(), max_size=60), min_size=1, max_size=8)  # of each row's tokens, which count
+
+
+def corpus_of(rows, max_length, truncate):
+    learn = np.array([flag for row in rows for flag in row], dtype=bool)
+    starts = np.cumsum([0, *map(len, rows)])
+    return Corpus(np.arange(len(learn), dtype=np.int32), learn, starts, max_length=max_length, truncate=truncate)
+
+
+@given(ROWS, st.integers(1, 40))
+def test_every_learned_token_of_a_cut_row_is_predicted_exactly_once(rows, max_length):
+    corpus = corpus_of(rows, max_length, truncate=False)
+    predicted = [
+        int(t) for segment in corpus for t, learn in zip(segment.ids[1:], segment.learn[1:], strict=True) if learn
+    ]
+    first = np.cumsum([0, *map(len, rows)])[:-1]
+    expected = [
+        int(start) + i for start, row in zip(first, rows, strict=True) for i, learn in enumerate(row) if learn and i
+    ]
     assert predicted == expected
-    assert corpus.tokens == len(expected)
-    assert all(1 <= len(segment) - 1 <= max_length for segment in corpus.segments)
+    assert corpus.learned == [int(segment.learn[1:].sum()) for segment in corpus]
+    assert corpus.lengths == [len(segment.ids) - 1 for segment in corpus]
+    assert all(1 <= length <= max_length for length in corpus.lengths)
 
 
-def test_a_prefix_in_the_text_is_found_doubled():
-    plain = byte_tokenizer()
-    plain.backend.add_special_tokens(["<s>"])
-    bos = plain.backend.token_to_id("<s>")
-    plain.backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
-    tokenizer = TextTokenizer(plain.backend, bos, plain.eos)
-    corpus = make_corpus(["fine", "<s>twice", "<s> twice too"], tokenizer, max_length=32)
-    assert corpus.doubled_prefix == [2, 3]
-    assert corpus.segments[0][:2] == [bos, tokenizer.encode("f")[0]]
-
-
-def test_rows_without_a_supervised_token_are_counted():
-    corpus = make_corpus(["text", "", "x"], byte_tokenizer(), max_length=32)
-    assert (corpus.rows, corpus.supervised_rows) == (3, 2)
+@given(ROWS, st.integers(1, 40))
+def test_a_truncated_row_gives_its_beginning(rows, max_length):
+    corpus = corpus_of(rows, max_length, truncate=True)
+    first = np.cumsum([0, *map(len, rows)])[:-1]
+    kept = [(int(s), row[: max_length + 1]) for s, row in zip(first, rows, strict=True) if any(row[1 : max_length + 1])]
+    assert [(int(segment.ids[0]), segment.learn.tolist()) for segment in corpus] == kept
 
 
 @given(LENGTHS, st.integers(40, 100), st.integers(0, 3))

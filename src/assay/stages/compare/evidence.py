@@ -35,6 +35,7 @@ class Evidence:
     identity: Json | None
     manifest: Json | None
     profile: Json | None
+    tokens: Json | None
     plan: Json | None
     training: Json | None
     summary: Json | None
@@ -57,6 +58,12 @@ class Evidence:
         """The verdict, unless a validity guard failed or nothing was measured."""
         found: Json | None = (self.summary or {}).get("verdict")
         return None if self.failed_validity else found
+
+    @property
+    def only_prepared(self) -> bool:
+        """Whether the data is there, nothing has been trained, and no validity guard stands in the way."""
+        started = self.metrics or self.training is not None or self.summary is not None
+        return self.manifest is not None and not started and not self.failed_validity
 
     @property
     def unrecorded(self) -> list[str]:
@@ -130,6 +137,7 @@ def gather(run: RunDir) -> Evidence:
         identity=maybe(run.identity),
         manifest=maybe(run.manifest),
         profile=maybe(run.profile),
+        tokens=maybe(run.tokens_profile),
         plan=maybe(run.plan),
         training=maybe(run.training),
         summary=maybe(run.summary),

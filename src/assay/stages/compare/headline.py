@@ -29,6 +29,10 @@ def sentence(evidence: Evidence) -> str:
     if failed:
         said = no_verdict(failed)
         return f"{said[0].upper()}{said[1:]}."
+    if evidence.only_prepared:
+        splits = (evidence.manifest or {}).get("splits") or {}
+        items, groups = (sum(part.get(what, 0) for part in splits.values()) for what in ("items", "groups"))
+        return f"Prepared, not trained yet; {count(items)} texts in {count(groups)} groups"
     if evidence.verdict is None:
         return "No verdict: the held-out texts have not been scored."
     said = str(evidence.verdict.get("sentence") or "the verdict's sentence was not recorded")
@@ -39,6 +43,8 @@ def unmeasured(evidence: Evidence) -> str | None:
     """Why there is no verdict although no validity guard failed; None where there is one."""
     if evidence.failed_validity or evidence.verdict is not None:
         return None
+    if evidence.only_prepared:
+        return "Nothing is measured yet: this page shows the data. Once a model is trained, the verdict stands here."
     why = evidence.why_missing("evaluate")
     return f"{why[0].upper()}{why[1:]}. The same command again continues the run where it stopped."
 
@@ -47,6 +53,8 @@ def badge(evidence: Evidence) -> tuple[str, str, str]:
     """The status: its word, its style, its sign."""
     if evidence.failed_validity:
         return ("No verdict", "bad", "✕")
+    if evidence.only_prepared:
+        return ("Prepared", "plain", "·")
     if evidence.verdict is None:
         return ("Not measured", "plain", "–")
     outcome = str(evidence.verdict.get("outcome"))

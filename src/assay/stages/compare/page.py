@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from assay.core.console import duration
 from assay.core.guard import GUARDS, GuardRecord
-from assay.stages.compare import headline, provenance
+from assay.stages.compare import data_page, headline, provenance
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import Row, curve, forest
 from assay.stages.compare.words import (
@@ -272,12 +272,13 @@ def context(evidence: Evidence) -> Json:
         "base": base.get("spec"),
         "adapter": f"{adapter.get('kind', UNKNOWN)}{rank}",
         "trusted": not evidence.failed_validity,
+        "only_prepared": evidence.only_prepared,
         "verdict": headline.context(evidence),
         "results": results(evidence),
         "groups": groups(evidence),
         "training": training(evidence),
         "generations": generations(evidence),
-        "data": provenance.data(evidence),
+        "data": data_page.data(evidence),
         "guards": guards(evidence),
         "plan": provenance.plan(evidence),
         "receipt": provenance.receipt(evidence),

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from assay.stages.compare.words import compact, count, data_size, fixed, interval
+from assay.stages.compare.words import compact, count, fixed, interval
 
 MAX_POINTS = 400  # a longer curve is drawn from means over equal stretches of steps
 
@@ -69,18 +69,21 @@ def tick_text(value: float, all_ticks: Sequence[float]) -> str:
     return compact(value) if abs(value) >= 1000 else fixed(value, digits)
 
 
-def _text(x: float, y: int, words: str, css: str, anchor: str = "", dx: int = 0) -> Markup:
+def svg_text(x: float, y: int, words: str, css: str, anchor: str = "", dx: int = 0) -> Markup:
+    """Lettering at `x` per cent and `y` pixels; without an anchor it leans inwards near an edge."""
     where = anchor or ("start" if x < 26 else "end" if x > 74 else "middle")
     return Markup('<text x="{}%" y="{}" dx="{}" text-anchor="{}" class="{}">{}</text>').format(
         x, y, dx, where, css, words
     )
 
 
-def _line(x1: float, x2: float, y1: float, y2: float, css: str) -> Markup:
+def svg_line(x1: float, x2: float, y1: float, y2: float, css: str) -> Markup:
+    """A line: across in per cent, down in pixels."""
     return Markup('<line x1="{}%" x2="{}%" y1="{}" y2="{}" class="{}"/>').format(x1, x2, y1, y2, css)
 
 
-def _svg(parts: Iterable[Markup], height: int, label: str, css: str = "") -> Markup:
+def svg(parts: Iterable[Markup], height: int, label: str, css: str = "") -> Markup:
+    """A figure as wide as its place and `height` pixels high; `label` is its text alternative."""
     head = Markup('<svg class="flat {}" width="100%" height="{}" role="img" aria-label="{}">').format(
         css, height, label
     )
@@ -96,13 +99,13 @@ def interval_plot(mean: float, low: float | None, high: float | None, smallest: 
     zero, least, dot = scale.at(0.0), scale.at(smallest), scale.at(mean)
     where = interval(low, high, digits)
     parts = [
-        _text(zero, 14, "← worse", "soft", "end", -10),
-        _text(zero, 14, "better →", "soft", "start", 10),
-        _line(2, 98, 48, 48, "axis"),
-        _line(zero, zero, 4, 100, "zero"),
+        svg_text(zero, 14, "← worse", "soft", "end", -10),
+        svg_text(zero, 14, "better →", "soft", "start", 10),
+        svg_line(2, 98, 48, 48, "axis"),
+        svg_line(zero, zero, 4, 100, "zero"),
     ]
     if smallest > 0:
-        parts.append(_line(least, least, 26, 122, "least"))
+        parts.append(svg_line(least, least, 26, 122, "least"))
     if low is not None and high is not None:
         left, right = scale.at(low), scale.at(high)
         parts.append(
@@ -113,16 +116,16 @@ def interval_plot(mean: float, low: float | None, high: float | None, smallest: 
     parts.append(Markup('<circle cx="{}%" cy="48" r="6" class="dot"/>').format(dot))
     # near an edge the label leans on it: on a phone it is as wide as half the plot
     at, side = (99.0, "end") if dot > 60 else (1.0, "start") if dot < 40 else (dot, "middle")
-    parts.append(_text(at, 80, f"{fixed(mean, digits, sign=True)}  ({where})", "strong halo", side))
-    parts.append(_text(zero, 100, "no difference", "soft halo", "end", -8))
+    parts.append(svg_text(at, 80, f"{fixed(mean, digits, sign=True)}  ({where})", "strong halo", side))
+    parts.append(svg_text(zero, 100, "no difference", "soft halo", "end", -8))
     if smallest > 0:
         side = "end" if least > 58 else "start"
         words = f"smallest effect {fixed(smallest, max(digits, 3))}"
-        parts.append(_text(least, 120, words, "soft halo", side, -8 if side == "end" else 8))
+        parts.append(svg_text(least, 120, words, "soft halo", side, -8 if side == "end" else 8))
     label = (
         f"Mean difference {fixed(mean, digits, sign=True)} bits per byte, interval {where}; zero means no difference"
     )
-    return _svg(parts, 128, label, "verdict-plot")
+    return svg(parts, 128, label, "verdict-plot")
 
 
 def forest(rows: Sequence[Row], mean: Row | None, smallest: float, digits: int) -> Markup:
@@ -137,12 +140,12 @@ def forest(rows: Sequence[Row], mean: Row | None, smallest: float, digits: int) 
     body = [_forest_row(row, scale, mean, smallest, digits, last=False) for row in rows]
     if mean:
         body.append(_forest_row(mean, scale, mean, smallest, digits, last=True))
-    axis = [_line(2, 98, 1, 1, "axis")]
+    axis = [svg_line(2, 98, 1, 1, "axis")]
     for tick in marks:
-        axis += [_line(scale.at(tick), scale.at(tick), 1, 6, "axis")]
-        axis += [_text(scale.at(tick), 20, tick_text(tick, marks), "soft", "middle")]
+        axis += [svg_line(scale.at(tick), scale.at(tick), 1, 6, "axis")]
+        axis += [svg_text(scale.at(tick), 20, tick_text(tick, marks), "soft", "middle")]
     foot = Markup('<li class="axis-row"><span></span>{}<span class="num soft"></span></li>').format(
-        _svg(axis, 26, "axis in bits per byte")
+        svg(axis, 26, "axis in bits per byte")
     )
     return Markup('<ol class="forest">') + Markup("").join(body) + foot + Markup("</ol>")
 
@@ -154,12 +157,12 @@ def _forest_row(row: Row, scale: Scale, mean: Row | None, smallest: float, digit
         parts.append(
             Markup('<rect x="{}%" width="{}%" y="0" height="100%" class="band"/>').format(left, round(right - left, 2))
         )
-    parts.append(_line(scale.at(0.0), scale.at(0.0), 0, 30, "zero"))
+    parts.append(svg_line(scale.at(0.0), scale.at(0.0), 0, 30, "zero"))
     if smallest > 0:
-        parts.append(_line(scale.at(smallest), scale.at(smallest), 0, 30, "least"))
+        parts.append(svg_line(scale.at(smallest), scale.at(smallest), 0, 30, "least"))
     y = 15
     if row.low is not None and row.high is not None:
-        parts.append(_line(scale.at(row.low), scale.at(row.high), y, y, "mean-bar" if last else "whisker"))
+        parts.append(svg_line(scale.at(row.low), scale.at(row.high), y, y, "mean-bar" if last else "whisker"))
     parts.append(
         Markup('<circle cx="{}%" cy="{}" r="{}" class="dot"/>').format(scale.at(row.value), y, 6 if last else 4.5)
     )
@@ -170,7 +173,7 @@ def _forest_row(row: Row, scale: Scale, mean: Row | None, smallest: float, digit
         row.label,
         row.label,
         Markup("<small>{}</small>").format(row.note) if row.note else "",
-        _svg(parts, 30, f"{row.label}: {value}{where}"),
+        svg(parts, 30, f"{row.label}: {value}{where}"),
         value,
     )
 
@@ -252,23 +255,6 @@ def _under(what: str, labels: Sequence[tuple[float, str]], right: float) -> Mark
         Markup('<span style="left:{}%">{}</span>').format(round(100 * at / right, 1), text) for at, text in labels
     )
     return Markup('<div class="x" aria-hidden="true"><i>{}</i><div>{}</div></div>').format(what, spans)
-
-
-def histogram(edges: Sequence[float], counts: Sequence[int], *, title: str, note: str) -> Markup:
-    """Counts per bin of text lengths in bytes. Bins have equal widths on the page; each has its edges in its title."""
-    top = max(counts, default=0) or 1
-    bars = Markup("").join(
-        Markup('<i style="height:{}%" title="{} to {} bytes: {}"></i>').format(
-            round(100 * n / top, 1), count(a), count(b), count(n)
-        )
-        for (a, b), n in zip(pairwise(edges), counts, strict=False)
-    )
-    label = f"{title}: {count(sum(counts))} texts between {data_size(edges[0])} and {data_size(edges[-1])}"
-    return Markup(
-        '<figure class="hist"><figcaption><b>{}</b> <span>{}</span></figcaption>'
-        '<div class="bars" role="img" aria-label="{}">{}</div>'
-        '<div class="ends"><span>{}</span><span>{}</span></div></figure>'
-    ).format(title, note, label, bars, data_size(edges[0]), data_size(edges[-1]))
 
 
 def bars(rows: Sequence[tuple[str, float, str, str]]) -> Markup:

@@ -1,4 +1,4 @@
-"""Where the numbers come from: the data, the plan and the machine, the receipt; as plain values for the template."""
+"""Where the numbers come from: the plan and the machine, the receipt; as plain values for the template."""
 
 from __future__ import annotations
 
@@ -7,56 +7,8 @@ from typing import Any
 from assay.core.console import duration
 from assay.core.rundir import STAGES
 from assay.stages.compare.evidence import Evidence, Json
-from assay.stages.compare.plots import bars, histogram
-from assay.stages.compare.words import UNKNOWN, count, data_size, defined, name, percent, value_text
-
-SPLITS = (("train", "Training"), ("dev", "Development"), ("test", "Held-out test"))
-
-
-def data(evidence: Evidence) -> Json:
-    """Groups, rows and bytes of each split, with what was dropped and why."""
-    manifest, profile = evidence.manifest, evidence.profile or {}
-    if manifest is None:
-        return {"missing": evidence.why_missing("prepare")}
-    profiled = profile.get("splits") or {}
-    rows, charts = [], []
-    for key, label in SPLITS:
-        items = (manifest.get("splits") or {}).get(key) or []
-        part = profiled.get(key) or {}
-        rows.append(
-            {
-                "label": label,
-                "groups": count(len({i.get("group") for i in items})),
-                "rows": count(len(items)),
-                "bytes": count(sum(i.get("bytes", 0) for i in items)),
-                "words": count(part.get("words")),
-                "longest": data_size((part.get("longest") or {}).get("bytes")),
-                "duplicates": count(part.get("exact_duplicates")),
-                "non_ascii": percent(part.get("non_ascii_share"), 2),
-            }
-        )
-        bins = part.get("histogram") or {}
-        if bins.get("edges") and bins.get("counts"):
-            charts.append(histogram(bins["edges"], bins["counts"], title=label, note=f"{count(len(items))} texts"))
-    source, leaks = manifest.get("source") or {}, manifest.get("leaks") or {}
-    rule = manifest.get("group_rule") or {}
-    return {
-        "missing": None,
-        "rows": rows,
-        "charts": charts,
-        "source": source.get("spec"),
-        "files": [(f.get("name"), data_size(f.get("bytes")), f.get("sha256")) for f in source.get("files") or []],
-        "dropped": [(name(reason), count(n)) for reason, n in (manifest.get("dropped") or {}).items()],
-        "rows_in": count(manifest.get("rows_in")),
-        "seed": manifest.get("split_seed"),
-        "rule": value_text(rule.get("rule")) if "rule" in rule else UNKNOWN,
-        "rule_why": rule.get("reason"),
-        "leaks": f"{count(leaks.get('count'))} of the held-out texts ({percent(leaks.get('share'), 2)})"
-        if leaks
-        else None,
-        "leaks_dropped": count(len(leaks.get("dropped_ids") or [])),
-        "test_groups": sorted({str(i.get("group")) for i in (manifest.get("splits") or {}).get("test") or []}),
-    }
+from assay.stages.compare.plots import bars
+from assay.stages.compare.words import data_size, defined, name, value_text
 
 
 def plan(evidence: Evidence) -> Json:

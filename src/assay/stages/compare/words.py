@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from assay.core.console import size
+from assay.data import facts
 
 MINUS = "\u2212"
 NBSP = "\u00a0"
@@ -54,6 +55,12 @@ def percent(share: Any, digits: int = 1) -> str:
     """A share of 1 as per cent."""
     number = defined(share)
     return UNKNOWN if number is None else f"{fixed(100 * number, digits)}{NBSP}%"
+
+
+def share(value: Any) -> str:
+    """A share of 1 as per cent with two significant figures, never rounded to all or nothing."""
+    number = defined(value)
+    return UNKNOWN if number is None else facts.percent(number).replace(" ", NBSP)
 
 
 def data_size(value: Any) -> str:

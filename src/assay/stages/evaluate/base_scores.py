@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 import tokenizers
 import torch
@@ -15,7 +17,7 @@ from assay.core.errors import GuardError
 from assay.core.files import sha256_json, sha256_text
 from assay.core.store import Store
 from assay.model.attention import NAME as ATTENTION
-from assay.model.score import Nats, Scorer
+from assay.model.score import Nats, Reading, Scorer
 from assay.stages.evaluate import measure
 
 STAGE = "base-scores"
@@ -26,12 +28,21 @@ BOS_RULE = "own prefix, else beginning-of-text token, else end-of-text token"
 
 
 def base_scores(
-    judge: Scorer, texts: Sequence[str], *, base_hash: str, setting: dict[str, Any], store: Store, console: Console
+    judge: Scorer,
+    readings: Sequence[Reading],
+    texts: Sequence[str],
+    *,
+    base_hash: str,
+    setting: dict[str, Any],
+    store: Store,
+    console: Console,
 ) -> tuple[list[Nats], float | None]:
     """Each text's nats per token under the base, and how far stored ones are off now.
 
     Args:
         judge: the base's scorer.
+        readings: what is scored.
+        texts: what the scored tokens of each stand for.
         base_hash: of its weights.
         setting: whatever else decides the scores: dtype, device, threads, processor.
 
@@ -41,9 +52,9 @@ def base_scores(
     Raises:
         GuardError: `a-a-control`: the stored scores are not what was stored.
     """
-    key = _key(judge, texts, base_hash, setting)
+    key = _key(judge, readings, texts, base_hash, setting)
     if not store.has(STAGE, key):
-        scores = measure.score_with_progress(judge, texts, "scoring the base", console)
+        scores = measure.score_with_progress(judge, readings, "scoring the base", console)
         frame = pl.DataFrame({"nats": [n.tolist() for n in scores]}, schema={"nats": pl.List(pl.Float64)})
         store.put(STAGE, key, lambda target: frame.write_parquet(target / FILE))
         return scores, None
@@ -58,19 +69,27 @@ def base_scores(
     scores = [row.to_numpy() for row in pl.read_parquet(folder / FILE)["nats"]]
     some = _to_rescore(texts)
     console.note(f"base scores: from an earlier run; {len(some)} of {len(scores)} texts are scored again as a check")
-    again = [texts[i] for i in some]
-    return scores, measure.mean_change_bpb([scores[i] for i in some], judge.score(again), again)
+    again = judge.score_readings([readings[i] for i in some])
+    return scores, measure.mean_change_bpb([scores[i] for i in some], again, [texts[i] for i in some])
 
 
-def _key(judge: Scorer, texts: Sequence[str], base_hash: str, setting: dict[str, Any]) -> str:
+def _key(
+    judge: Scorer, readings: Sequence[Reading], texts: Sequence[str], base_hash: str, setting: dict[str, Any]
+) -> str:
     tokenizer = judge.tokenizer
     versions = [torch.__version__, transformers.__version__, tokenizers.__version__]
     return sha256_json(
         [
             SCORING, base_hash, tokenizer.sha256, tokenizer.template_sha256, [sha256_text(text) for text in texts],
-            judge.window, judge.stride, judge.row_tokens, BOS_RULE, ATTENTION, setting, versions,
+            [_hash(reading) for reading in readings], judge.window, judge.stride, judge.row_tokens, BOS_RULE, ATTENTION,
+            setting, versions,
         ]
     )  # fmt: skip
+
+
+def _hash(reading: Reading) -> str:
+    counts = b"" if reading.counts is None else reading.counts.tobytes()
+    return hashlib.sha256(np.asarray([reading.context, *reading.ids], dtype=np.int64).tobytes() + counts).hexdigest()
 
 
 def _to_rescore(texts: Sequence[str]) -> list[int]:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from assay.core.console import Console
 from assay.model.generate import Generation, generate
-from assay.model.score import ROW_TOKENS, Nats, Scorer
+from assay.model.score import ROW_TOKENS, Nats, Reading, Scorer
 from assay.text.tokenizer import TextTokenizer
 
 
@@ -43,18 +43,23 @@ def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: 
     return Probes(together.score(texts), alone.score(texts), together.score(texts, reverse=True))
 
 
-def score_with_progress(judge: Scorer, texts: Sequence[str], label: str, console: Console) -> list[Nats]:
-    """Score texts under a progress bar that counts tokens."""
-    total = sum(len(ids) for ids in judge.tokenizer.encode_batch(list(texts)))
-    with console.progress(label, total, "tokens") as bar:
-        return judge.score(texts, tick=bar.update)
+def score_with_progress(judge: Scorer, readings: Sequence[Reading], label: str, console: Console) -> list[Nats]:
+    """Score readings under a progress bar that counts tokens."""
+    with console.progress(label, sum(len(r.ids) for r in readings), "tokens") as bar:
+        return judge.score_readings(readings, tick=bar.update)
 
 
 def generate_all(
-    model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, prompts: Sequence[str], *, seed: int, **decoding: Any
+    model: PreTrainedModel | PeftModel,
+    tokenizer: TextTokenizer,
+    prompts: Sequence[list[int]],
+    *,
+    stops: list[int],
+    seed: int,
+    **decoding: Any,
 ) -> list[Generation]:
-    """One continuation per prompt; prompt i has seed `seed` + i, for base and tuned alike."""
-    return [generate(model, tokenizer, p, seed=seed + i, **decoding) for i, p in enumerate(prompts)]
+    """One continuation per prompt (its ids); prompt i has seed `seed` + i, for base and tuned alike."""
+    return [generate(model, tokenizer, p, stops=stops, seed=seed + i, **decoding) for i, p in enumerate(prompts)]
 
 
 def covered_bytes(tokenizer: TextTokenizer, texts: Sequence[str]) -> int:

@@ -29,24 +29,28 @@ from assay.core.files import (
     write_lines,
 )
 from assay.core.guard import limits
+from assay.core.records import Turn
 from assay.core.rundir import RunDir, now
 from assay.core.store import Store
 from assay.data.excerpts import excerpts, pieces
 from assay.data.items import Item, read_items
+from assay.data.manifest import read_manifest
 from assay.guards import outcome, scoring, training
 from assay.model import adapters
 from assay.model.attention import NAME as ATTENTION
 from assay.model.generate import Generation
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
-from assay.model.score import Nats, Scorer
+from assay.model.score import Nats, Reading, Scorer, item_readings
 from assay.stages.evaluate import measure
 from assay.stages.evaluate.base_scores import BOS_RULE, base_scores
 from assay.stages.evaluate.reload import in_new_process
 from assay.stats.verdict import Claim, group_scores, summarise
 from assay.stats.verdict import verdict as conclude
 from assay.text.tokenizer import TextTokenizer
+from assay.text.tokens import Encoder, chat_template
 
+Splits = dict[str, list[dict[str, Any]]]
 TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
 
 
@@ -89,11 +93,13 @@ class Sample:
     test: list[Item]
     probes: list[str]
     train: list[Item]
+    readings: list[Reading]  # of `test`
+    train_readings: list[Reading]
 
     @property
     def texts(self) -> list[str]:
-        """The held-out excerpts."""
-        return [item.text for item in self.test]
+        """What the models are judged on: the held-out excerpts, of pairs and chats the answers."""
+        return [item.produced for item in self.test]
 
 
 @dataclass(frozen=True)
@@ -118,27 +124,29 @@ def evaluate(
     """
     started = time.perf_counter()
     protocol = _protocol(experiment)
-    manifest, plan = read_json(run.manifest), read_json(run.plan)
+    frozen, plan = read_manifest(run.manifest_rows), read_json(run.plan)
     decisions = plan["decisions"]
     torch.set_num_threads(decisions["threads"])
-    items = _held_out(run, manifest)
+    items = _held_out(run, frozen)
     _weights_are_the_trained_ones(run)
-    sample = _sample(run, items, protocol)
-    append_line(looks, {"time": now(), "run": run.path.name, "test_split": _split_hash(manifest), "what": "evaluate"})
+    append_line(looks, {"time": now(), "run": run.path.name, "test_split": _split_hash(frozen), "what": "evaluate"})
     model, tokenizer = load_base(
         base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
     )
+    encoder = Encoder(tokenizer, chat_template(tokenizer, experiment.data.chat_template), "completion")
+    sample = _sample(run, items, protocol, encoder)
     probes = measure.probe(model, tokenizer, protocol.window, sample.probes)
     scores, stored_noise = base_scores(
-        Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride), sample.texts,
+        Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride), sample.readings, sample.texts,
         base_hash=base.hash, setting=_setting(plan), store=store, console=console,
     )  # fmt: skip
-    before = Measured(scores, _generate(protocol, model, tokenizer))
+    prompts = _prompts(protocol, sample, encoder, experiment.data.system_prompt)
+    before = Measured(scores, _generate(protocol, model, encoder, prompts))
     _count_units(run, tokenizer, sample, before, probes, decisions["precision"]["value"])
     tuned_model = _tuned(run, protocol, model, decisions)
     del model
     gc.collect()
-    after = _after(run, protocol, base, tuned_model, tokenizer, sample, probes, decisions, cache, console)
+    after = _after(run, protocol, base, tuned_model, encoder, prompts, sample, probes, decisions, cache, console)
     rows = _write_texts(run, sample, before.scores, after.scores)
     _write_generations(run, protocol, before.generations, after.generations)
     settings = _settings(protocol, decisions, tokenizer)
@@ -147,15 +155,15 @@ def evaluate(
     return [run.texts, run.generations, run.summary]
 
 
-def _held_out(run: RunDir, manifest: dict[str, Any]) -> list[Item]:
+def _held_out(run: RunDir, frozen: Splits) -> list[Item]:
     items = read_items(run.split("test"))
-    scored = [(item.id, sha256_text(item.text)) for item in items]
-    run.guards.check(scoring.right_split(scored, manifest["splits"]))
+    scored = [(item.id, item.sha256) for item in items]
+    run.guards.check(scoring.right_split(scored, frozen))
     return items
 
 
-def _split_hash(manifest: dict[str, Any]) -> str:
-    return sha256_json([[row["id"], row["sha256"]] for row in manifest["splits"]["test"]])
+def _split_hash(frozen: Splits) -> str:
+    return sha256_json([[row["id"], row["sha256"]] for row in frozen["test"]])
 
 
 def _weights_are_the_trained_ones(run: RunDir) -> None:
@@ -173,14 +181,15 @@ def _weights_are_the_trained_ones(run: RunDir) -> None:
     )
 
 
-def _sample(run: RunDir, items: list[Item], protocol: Protocol) -> Sample:
+def _sample(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder) -> Sample:
     seed = protocol.split_seed
     test = excerpts(items, protocol.max_bytes_per_group, seed=seed)
     train = read_items(run.split("train"))
     groups = sorted({item.group for item in train}, key=lambda group: sha256_text(f"{seed}:{group}"))[:8]
     some = [item for item in train if item.group in groups]
     per_group = TRAIN_BYTES // len(groups)
-    return Sample(test, pieces(test), excerpts(some, per_group, seed=seed))
+    seen = excerpts(some, per_group, seed=seed)
+    return Sample(test, pieces(test), seen, item_readings(test, encoder), item_readings(seen, encoder))
 
 
 def _setting(plan: dict[str, Any]) -> dict[str, Any]:
@@ -192,8 +201,19 @@ def _setting(plan: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _generate(protocol: Protocol, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer) -> list[Generation]:
-    return measure.generate_all(model, tokenizer, protocol.prompts, seed=protocol.seed, **protocol.decoding)
+def _prompts(protocol: Protocol, sample: Sample, encoder: Encoder, system: str | None) -> list[list[int]]:
+    """The prompts' ids, as training saw a prompt: of a chat a user's turn, else the beginning of a text."""
+    chat = any(turn.role == "user" for item in sample.test for turn in item.turns)
+    first = [Turn("system", system)] if chat and system else []
+    return [encoder.prompt([*first, Turn("user" if chat else "prompt", prompt)]) for prompt in protocol.prompts]
+
+
+def _generate(
+    protocol: Protocol, model: PreTrainedModel | PeftModel, encoder: Encoder, prompts: list[list[int]]
+) -> list[Generation]:
+    return measure.generate_all(
+        model, encoder.tokenizer, prompts, stops=encoder.stops, seed=protocol.seed, **protocol.decoding
+    )
 
 
 def _count_units(
@@ -201,7 +221,7 @@ def _count_units(
 ) -> None:
     run.guards.check(
         scoring.unit_counting(
-            tokens=(sum(len(ids) for ids in tokenizer.encode_batch(sample.texts)), sum(len(n) for n in before.scores)),
+            tokens=(sum(r.scored for r in sample.readings), sum(len(n) for n in before.scores)),
             size=(
                 sum(len(text.encode()) for text in sample.texts),
                 measure.covered_bytes(tokenizer, sample.texts),
@@ -227,7 +247,8 @@ def _after(
     protocol: Protocol,
     base: BaseRef,
     model: PreTrainedModel | PeftModel,
-    tokenizer: TextTokenizer,
+    encoder: Encoder,
+    prompts: list[list[int]],
     sample: Sample,
     base_probes: measure.Probes,
     decisions: dict[str, Any],
@@ -235,16 +256,16 @@ def _after(
     console: Console,
 ) -> Measured:
     """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
+    tokenizer = encoder.tokenizer
     probes = Scorer(model, tokenizer, window=protocol.window, stride=protocol.window).score(sample.probes)
     change = measure.median_change(probes, base_probes.packed)
     _reloads_fresh(run, protocol, base, decisions, cache)
     run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
     judge = Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride)
-    scores = measure.score_with_progress(judge, sample.texts, "scoring the tuned", console)
-    seen = [item.text for item in sample.train]
-    train_nats = sum(float(n.sum()) for n in judge.score(seen))
-    train_bpb = train_nats / math.log(2) / sum(len(text.encode()) for text in seen)
-    return Measured(scores, _generate(protocol, model, tokenizer), train_bpb)
+    scores = measure.score_with_progress(judge, sample.readings, "scoring the tuned", console)
+    train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
+    train_bpb = train_nats / math.log(2) / sum(len(item.produced.encode()) for item in sample.train)
+    return Measured(scores, _generate(protocol, model, encoder, prompts), train_bpb)
 
 
 def _reloads_fresh(run: RunDir, protocol: Protocol, base: BaseRef, decisions: dict[str, Any], cache: Path) -> None:
@@ -267,7 +288,7 @@ def _write_texts(
     run: RunDir, sample: Sample, base: Sequence[Nats], tuned: Sequence[Nats]
 ) -> list[tuple[str, int, int, float, float]]:
     rows = [
-        (item.group, len(b), len(item.text.encode()), float(b.sum()), float(t.sum()))
+        (item.group, len(b), len(item.produced.encode()), float(b.sum()), float(t.sum()))
         for item, b, t in zip(sample.test, base, tuned, strict=True)
     ]
     columns = dict(zip(("group", "tokens", "bytes", "nll_base", "nll_tuned"), zip(*rows, strict=True), strict=True))
@@ -338,7 +359,7 @@ def _conclude(
             "verdict": said.as_json(),
             "settings": settings,
             "train_sample": {
-                "tuned_bpb": after.train_bpb, "bytes": sum(len(i.text.encode()) for i in sample.train),
+                "tuned_bpb": after.train_bpb, "bytes": sum(len(i.produced.encode()) for i in sample.train),
             },
             "public_source": bool(manifest["source"]["public"]),
             "seconds": round(time.perf_counter() - started, 3),

@@ -1,4 +1,4 @@
-"""From texts to steps: which tokens are trained on, in which order, in which rows.
+"""From prepared tokens to steps: which tokens are trained on, in which order, in which rows.
 
 The order is a function of (seed, epoch, index) alone, whatever the micro-batch: the same experiment
 sees the same tokens in the same step on any machine.
@@ -7,46 +7,73 @@ sees the same tokens in the same step on any machine.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple, overload
 
 import numpy as np
+import numpy.typing as npt
 
-from assay.text.tokenizer import TextTokenizer
-
-Segment = list[int]  # ids; all but the first are predicted
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The training rows as segments of at most `max_length` predicted tokens."""
-
-    segments: list[Segment]
-    rows: int
-    supervised_rows: int
-    doubled_prefix: list[int]  # numbers of rows that begin with the tokenizer's prefix twice
-    tokens: int  # predicted tokens in all segments
+Ids = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
 
 
-def make_corpus(texts: Sequence[str], tokenizer: TextTokenizer, *, max_length: int) -> Corpus:
-    """Tokenize rows and cut them into segments.
+class Segment(NamedTuple):
+    """A stretch of one row: all but its first token are predicted, those with `learn` set count in the loss."""
 
-    A row is its own document: the tokenizer's prefix in front where it has one, the end-of-text
-    token behind. A long row is cut every `max_length` tokens; each cut repeats the last token as
-    context, so that every token of a row is predicted exactly once (but for a first token that
-    has nothing before it).
+    ids: Ids
+    learn: Mask
+
+
+class Corpus(Sequence[Segment]):
+    """The training rows as segments of at most `max_length` predicted tokens, sliced out of the flat arrays.
+
+    Args:
+        ids: the tokens of all rows, one after another; may lie on disk (memory-mapped).
+        learn: which of them count in the loss.
+        starts: where each row starts, and the end of the last: (rows + 1,).
+        max_length: longest segment, in predicted tokens.
+        truncate: cut a longer row off (a pair, a chat), rather than into several (plain text), in which each segment
+            repeats the last token of the one before, so that every token of a row is predicted exactly once.
     """
-    segments: list[Segment] = []
-    supervised, doubled = 0, []
-    prefix = list(tokenizer.prefix)
-    suffix = [] if tokenizer.eos is None else [tokenizer.eos]
-    for number, ids in enumerate(tokenizer.encode_batch(list(texts)), start=1):
-        if prefix and ids[: len(prefix)] == prefix:
-            doubled.append(number)
-        whole = [*prefix, *ids, *suffix]
-        cut = [whole[start : start + max_length + 1] for start in range(0, len(whole) - 1, max_length)]
-        segments += cut
-        supervised += bool(ids) and bool(cut)
-    return Corpus(segments, len(texts), supervised, doubled, sum(len(s) - 1 for s in segments))
+
+    def __init__(
+        self, ids: Ids, learn: Mask, starts: npt.NDArray[np.int64], *, max_length: int, truncate: bool
+    ) -> None:
+        self.ids, self.learn = ids, learn
+        predicted = np.maximum(np.diff(starts) - 1, 0)
+        pieces = np.minimum(-(-predicted // max_length), 1 if truncate else predicted)
+        row = np.repeat(np.arange(len(predicted)), pieces)
+        nth = np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        begin = starts[row] + nth * max_length
+        end = np.minimum(begin + max_length + 1, starts[row + 1])
+        counts = _learned(learn, begin + 1, end)
+        # A segment from which nothing is learned would be read for nothing.
+        self.begin, self.end = begin[counts > 0], end[counts > 0]
+        self.learned: list[int] = counts[counts > 0].tolist()
+        self.lengths: list[int] = (self.end - self.begin - 1).tolist()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Segment: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Segment]: ...
+    def __getitem__(self, index: int | slice) -> Segment | list[Segment]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        span = slice(int(self.begin[index]), int(self.end[index]))
+        return Segment(self.ids[span], self.learn[span])
+
+
+def _learned(learn: Mask, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many tokens of each span [begin, end), none of them empty and one behind another, count in the loss."""
+    if not len(begin):
+        return np.zeros(0, dtype=np.int64)
+    # reduceat sums from each place to the next: every other sum is that of the gap behind a span
+    places = np.column_stack([begin, end]).ravel()
+    places = places[:-1] if places[-1] == len(learn) else places
+    sums: npt.NDArray[np.int64] = np.add.reduceat(learn, places, dtype=np.int64)[::2]
+    return sums
 
 
 def order(seed: int, epoch: int, count: int) -> list[int]:

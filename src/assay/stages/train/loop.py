@@ -28,7 +28,7 @@ from assay.model.loss import summed_nll
 from assay.model.probe import memory_now
 from assay.model.score import hidden_states, output_weight
 from assay.stages.train import checkpoint
-from assay.stages.train.batches import Segment, micro_batches
+from assay.stages.train.batches import Corpus, Segment, micro_batches
 from assay.stages.train.optim import MasterAdamW, rate
 
 MOVED_AFTER = 3  # steps after which every module must have moved
@@ -93,7 +93,7 @@ class Loop:
         self,
         model: PreTrainedModel | PeftModel,
         optimizer: MasterAdamW,
-        segments: Sequence[Segment],
+        corpus: Corpus,
         steps: Sequence[Sequence[int]],
         settings: Settings,
         *,
@@ -104,8 +104,7 @@ class Loop:
         guards: GuardBook,
     ) -> None:
         self.model, self.optimizer, self.settings = model, optimizer, settings
-        self.segments, self.steps = segments, steps
-        self.lengths = [len(s) - 1 for s in segments]
+        self.corpus, self.steps = corpus, steps
         self.metrics, self.checkpoints, self.dev, self.progress = metrics, checkpoints, dev, progress
         self.guards = guards
         self.head = output_weight(model)
@@ -150,14 +149,15 @@ class Loop:
     def _step(self, number: int) -> None:
         started = time.perf_counter()
         batch = self.steps[number - 1]
-        tokens = sum(self.lengths[i] for i in batch)
+        tokens = sum(self.corpus.lengths[i] for i in batch)
+        learned = sum(self.corpus.learned[i] for i in batch)
         total = 0.0
         self.optimizer.zero()
-        for micro, row in enumerate(micro_batches(batch, self.lengths, self.settings.micro_tokens)):
+        for micro, row in enumerate(micro_batches(batch, self.corpus.lengths, self.settings.micro_tokens)):
             # dropout takes no generator: the global one is set from the position in the run alone
             torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, number, micro]).generate_state(1)[0]))
-            total += self._forward_backward([self.segments[i] for i in row])
-        norm = self.optimizer.gradient_norm() / tokens
+            total += self._forward_backward([self.corpus[i] for i in row])
+        norm = self.optimizer.gradient_norm() / learned
         learning_rate = rate(
             number,
             total=self.settings.steps,
@@ -168,17 +168,20 @@ class Loop:
         finite = math.isfinite(total) and math.isfinite(norm)
         if finite:
             clip = min(1.0, self.settings.max_grad_norm / norm) if norm > 0 else 1.0
-            self.optimizer.step(rate=learning_rate, scale=clip / tokens)
+            self.optimizer.step(rate=learning_rate, scale=clip / learned)
         self.optimizer.zero()
-        self._count(number, tokens, total / tokens, norm, learning_rate, finite, time.perf_counter() - started)
+        self._count(number, tokens, total / learned, norm, learning_rate, finite, time.perf_counter() - started)
         self._check(number)
 
     def _forward_backward(self, documents: list[Segment]) -> float:
-        """Add this row's gradient of the summed loss; the sum in nats."""
+        """Add this row's gradient of the loss, summed over the tokens that count; the sum in nats."""
         device = self.head.device
-        hidden = hidden_states(self.model, [s[:-1] for s in documents], device)
-        targets = torch.tensor([t for s in documents for t in s[1:]], device=device)
-        loss = summed_nll(hidden, self.head, targets)
+        hidden = hidden_states(self.model, [s.ids[:-1] for s in documents], device)
+        learn = np.concatenate([s.learn[1:] for s in documents])
+        targets = np.concatenate([s.ids[1:] for s in documents])[learn].astype(np.int64)
+        if not learn.all():
+            hidden = hidden[torch.from_numpy(np.flatnonzero(learn)).to(device)]
+        loss = summed_nll(hidden, self.head, torch.from_numpy(targets).to(device))
         loss.backward()
         return float(loss.detach())
 

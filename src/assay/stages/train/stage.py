@@ -13,25 +13,26 @@ from transformers import PreTrainedModel
 
 from assay.config.schema import Experiment, TrainConfig
 from assay.core.console import Console
-from assay.core.files import read_json, read_lines, sha256_file, write_json, write_lines
+from assay.core.files import read_json, read_lines, sha256_file, sha256_text, write_json, write_lines
 from assay.core.guard import record
 from assay.core.rundir import RunDir
 from assay.core.usage import peak_memory
 from assay.data.excerpts import excerpts, pieces
 from assay.data.items import Item, read_items
-from assay.guards.training import adapter_integrity, finite_training, supervision
+from assay.guards.training import adapter_integrity, finite_training
 from assay.model import adapters
 from assay.model.load import load_base
 from assay.model.probe import memory_now
 from assay.model.registry import BaseRef
-from assay.model.score import Scorer
+from assay.model.score import Scorer, item_readings
 from assay.stages.train import checkpoint
-from assay.stages.train.batches import Corpus, make_corpus, schedule_steps
+from assay.stages.train.batches import Corpus, schedule_steps
 from assay.stages.train.loop import Counters, Loop, Settings
 from assay.stages.train.optim import MasterAdamW
 from assay.text.tokenizer import TextTokenizer
+from assay.text.tokens import Encoder, Tokens, chat_template
 
-DEV_BYTES = 8000  # of dev text are scored at each look, over all groups
+DEV_BYTES, DEV_GROUPS = 8000, 8  # of dev text are scored at each look, of so many groups at least
 
 
 def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, console: Console) -> list[Path]:
@@ -48,44 +49,48 @@ def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, conso
     model, tokenizer = load_base(
         base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
     )
-    rows = read_items(run.split("train"))
-    corpus = make_corpus([row.text for row in rows], tokenizer, max_length=experiment.train.max_length)
-    check = supervision(corpus.rows, corpus.supervised_rows, [f"row {n}" for n in corpus.doubled_prefix])
-    run.guards.check(check)
-    adapted = adapters.attach(model, seed=experiment.seed, **experiment.adapter.model_dump())
     t = experiment.train
-    lengths = [len(segment) - 1 for segment in corpus.segments]
-    steps = schedule_steps(lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs)
+    tokens = Tokens.open(run.tokens)
+    corpus = Corpus(
+        tokens.ids, tokens.learn, tokens.starts, max_length=t.max_length,
+        truncate=bool(read_json(run.tokens_profile)["turns"]),
+    )  # fmt: skip
+    adapted = adapters.attach(model, seed=experiment.seed, **experiment.adapter.model_dump())
+    steps = schedule_steps(
+        corpus.lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs
+    )
     settings = _settings(t, len(steps), decisions["micro_batch_tokens"], experiment.seed)
-    dev = _dev_texts(read_items(run.split("dev")), experiment.evaluate.max_bytes_per_group)
-    counters = _loop(run, adapted, tokenizer, corpus, steps, settings, dev, console)
+    dev = _dev_items(read_items(run.split("dev")), experiment.evaluate.max_bytes_per_group)
+    encoder = Encoder(tokenizer, chat_template(tokenizer, experiment.data.chat_template), t.loss_on)
+    counters = _loop(run, adapted, encoder, corpus, steps, settings, dev, console)
     return _finish(run, base.spec, adapted, tokenizer, corpus, counters, before, experiment.evaluate.window)
 
 
 def _loop(
     run: RunDir,
     model: PreTrainedModel | PeftModel,
-    tokenizer: TextTokenizer,
+    encoder: Encoder,
     corpus: Corpus,
     steps: list[list[int]],
     settings: Settings,
-    dev: list[str],
+    dev: list[Item],
     console: Console,
 ) -> Counters:
     optimizer = MasterAdamW(adapters.trainable(model), weight_decay=settings.weight_decay)
     longest = settings.max_length
-    scorer = Scorer(model, tokenizer, window=longest, stride=longest, row_tokens=settings.micro_tokens)
+    scorer = Scorer(model, encoder.tokenizer, window=longest, stride=longest, row_tokens=settings.micro_tokens)
+
+    readings, size = item_readings(dev, encoder), sum(len(item.produced.encode()) for item in dev)
 
     def look() -> dict[str, float]:
-        nats = sum(float(n.sum()) for n in scorer.score(dev))
-        size = sum(len(text.encode()) for text in dev)
+        nats = sum(float(n.sum()) for n in scorer.score_readings(readings))
         return {"dev_bpb": nats / math.log(2) / size, "dev_bytes": size}
 
     saved = checkpoint.newest(run.checkpoints, console)
     done = saved.step if saved else 0
     with console.progress("training", len(steps), "steps", start=done) as progress:
         loop = Loop(
-            model, optimizer, corpus.segments, steps, settings,
+            model, optimizer, corpus, steps, settings,
             metrics=run.metrics, checkpoints=run.checkpoints, dev=look, progress=progress, guards=run.guards,
         )  # fmt: skip
         if saved:
@@ -113,10 +118,17 @@ def _settings(t: TrainConfig, steps: int, micro_tokens: int, seed: int) -> Setti
     )
 
 
-def _dev_texts(items: list[Item], limit: int | None) -> list[str]:
-    groups = len({item.group for item in items})
-    per_group = max(200, DEV_BYTES // groups)
-    return [x.text for x in excerpts(items, min(per_group, limit) if limit else per_group, seed=0)]
+def _dev_items(items: list[Item], limit: int | None) -> list[Item]:
+    """A little of each group, in a fixed order of groups, until there is enough text and are enough groups."""
+    groups = sorted({item.group for item in items}, key=lambda group: sha256_text(group))
+    per_group = max(200, DEV_BYTES // len(groups))
+    chosen: list[Item] = []
+    for number, group in enumerate(groups):
+        if number >= DEV_GROUPS and sum(item.size for item in chosen) >= DEV_BYTES:
+            break
+        own = [item for item in items if item.group == group]
+        chosen += excerpts(own, min(per_group, limit) if limit else per_group, seed=0)
+    return chosen
 
 
 def _forget_metrics_after(metrics: Path, step: int) -> None:
@@ -156,7 +168,11 @@ def _finish(
         "trainable_parameters": sum(p.numel() for p in adapters.trainable(model).values()),
         "skipped_steps": len(counters.skipped),
         "weights": {"file": str(weights.relative_to(run.path)), "sha256": sha256_file(weights), "keys": sorted(saved)},
-        "supervision": {"rows": corpus.rows, "segments": len(corpus.segments), "tokens_per_epoch": corpus.tokens},
+        "corpus": {
+            "segments": len(corpus),
+            "tokens_per_epoch": sum(corpus.lengths),
+            "learned_per_epoch": sum(corpus.learned),
+        },
     }
     write_json(run.training, summary)
     return [run.metrics, run.training, run.reference, *sorted(p for p in folder.iterdir() if p.is_file())]

@@ -1,0 +1,65 @@
+"""A run looked at and tried by hand: its rows as the loss sees them, its model in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.config.load import load_experiment
+from assay.core.cache import cache_dir
+from assay.core.console import Console
+from assay.core.errors import InputError
+from assay.core.files import read_json
+from assay.core.ledger import resolve_run
+from assay.core.optional import require_training
+from assay.core.rundir import RunDir
+from assay.model.registry import locate, tokenizer_at_hand
+
+if TYPE_CHECKING:
+    from assay.model.generate import Session
+
+
+def shown_rows(run: RunDir, count: int, *, colour: bool) -> str:
+    """The first training rows of a prepared run as the loss sees them.
+
+    Raises:
+        InputError: the base's tokenizer is not here yet.
+    """
+    from assay.stages.tokenize import show
+
+    experiment = load_experiment(run.resolved).experiment
+    tokenizer = tokenizer_at_hand(locate(experiment.base, cache_dir()))
+    if tokenizer is None:
+        raise InputError(
+            "the base is not here yet, and without its tokenizer there is nothing to show",
+            where=f"base: {experiment.base}",
+            fix="fetch it first: `assay train` does, or `python -m assay.fetch` for the embedded one",
+        )
+    return show(run, experiment, tokenizer, count, colour=colour)
+
+
+def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Console | None = None) -> Session:
+    """A run's model in memory, to be tried by hand.
+
+    Raises:
+        InputError: the run has not been trained.
+    """
+    console = console or Console()
+    run = resolve_run(target, runs_dir)
+    if run.finished("train") is None:
+        raise InputError("has not been trained yet", where=str(run.path), fix=f"assay run {target}")
+    require_training()
+    from assay.model.generate import open_session
+
+    loaded = load_experiment(run.resolved)
+    base = locate(loaded.experiment.base, cache_dir())
+    if base.hash != read_json(run.identity)["base"]["hash"]:
+        raise InputError(
+            "the base is no longer the one that this run was trained on",
+            where=f"base: {base.spec}",
+            fix="restore it, or train again with --new",
+        )
+    e = loaded.experiment
+    return open_session(
+        run, base, cache_dir(), kind=e.adapter.kind, chat_template=e.data.chat_template, which=which, console=console
+    )

@@ -1,0 +1,63 @@
+"""The types that cross stages: an item of data, and its turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from assay.core.files import sha256_text
+
+# `prompt` and `completion` are the two turns of a pair, which is joined as it stands; the others make a chat.
+Role = Literal["system", "user", "assistant", "tool", "prompt", "completion"]
+LEARNED: tuple[Role, ...] = ("assistant", "completion")  # the roles whose text a model is to produce
+
+
+class Turn(NamedTuple):
+    """What one side says. (A tuple, as some data sets have millions of them.)"""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The unit that is trained on or held out: a row, chapter, file or chunk, with the group that it is split by.
+
+    Args:
+        id: a hash of the group and the content.
+        group: the independent unit that it belongs to.
+        text: its content: what checks compare, without system prompts and templates; of plain text, the text itself.
+        turns: of a pair or a chat, what is said; empty for plain text.
+    """
+
+    id: str
+    group: str
+    text: str
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text in UTF-8."""
+        return len(self.text.encode())
+
+    @property
+    def produced(self) -> str:
+        """What a model is to produce of it and is judged on: a pair's or chat's answers, of plain text all of it."""
+        return "\n".join(t.text for t in self.turns if t.role in LEARNED) if self.turns else self.text
+
+    @property
+    def sha256(self) -> str:
+        """The hash of its content; see `content_hash`."""
+        return content_hash(self.text, self.turns)
+
+
+def content_hash(text: str, turns: Sequence[Turn] = ()) -> str:
+    """SHA-256 of what an item says: of plain text the text's, of a pair or a chat that of its turns."""
+    # with the lengths no two lists of turns are one text
+    return sha256_text("".join([f"{t.role} {len(t.text)}\n{t.text}\n" for t in turns]) if turns else text)
+
+
+def item_id(group: str, content: str) -> str:
+    """An item's id: the first 16 hexadecimal digits of a hash of its group and its content's hash."""
+    return sha256_text(f"{group}\n{content}")[:16]
