@@ -4,7 +4,8 @@
 
 Both read the gzipped ShareGPT rows, render them with the same template (`chatml.jinja`), tokenize, mask, cut at
 `--max-length`, pack by best-fit decreasing, and leave the result on disk. Each side runs in a process of its own with
-empty caches, TRL first, then ours, and so on. Compared are
+empty caches: TRL, then ours, then the whole of `assay prepare` with all its checks, and so on. (That one takes its
+tokenizer, the same, from the embedded base.) Compared are
 
 - `work`: seconds from opening the rows to the finished result, without imports and without making a model and trainer;
 - `wall`: seconds of the whole process;
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,29 @@ def ours(rows: Path, tokenizer: Path, work: Path, max_length: int) -> dict[str, 
     }
 
 
-# What a pair compares. The whole of `assay prepare`, with near-duplicates and leaks searched, is another second side.
-SIDES: dict[str, Callable[[Path, Path, Path, int], dict[str, Any]]] = {"trl": trl, "ours": ours}
+def checked(rows: Path, tokenizer: Path, work: Path, max_length: int) -> dict[str, Any]:
+    """The whole of `assay prepare`: near-duplicates, splits, leaks, profile, tokens, masks, page and plots."""
+    import trl_side
+
+    import assay
+    import assay.stages.compare.plots_data
+    import assay.stages.compare.report
+    import assay.stages.prepare
+    import assay.stages.tokenize  # (imported before the clock starts)
+    from assay.core.files import read_json
+
+    template = json.dumps(trl_side.TEMPLATE)
+    overrides = [f"data.source={rows}", f"train.max_length={max_length}", f"data.chat_template={template}"]
+    example = Path(__file__).parents[1] / "examples" / "sgd_sharegpt.yaml"
+    start = time.perf_counter()
+    run = assay.prepare(example, overrides=overrides, runs_dir=work).run
+    spent = time.perf_counter() - start
+    profile = read_json(run.tokens_profile)["splits"]["train"]
+    return {"work": spent} | {key: profile[key] for key in ("sequences", "tokens", "learned")}
+
+
+SIDES: dict[str, Callable[[Path, Path, Path, int], dict[str, Any]]] = {"trl": trl, "ours": ours, "checked": checked}
+OURS = ("ours", "checked")
 
 
 def measured(python: str, side: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -175,15 +197,16 @@ def main() -> None:
         return
     pairs = []
     for number in range(given.pairs):
-        pair = {"trl": measured(given.trl_python, "trl", given), "ours": measured(sys.executable, "ours", given)}
+        pair = {"trl": measured(given.trl_python, "trl", given)}
+        pair |= {side: measured(sys.executable, side, given) for side in OURS}
         pairs.append(pair)
         print(f"pair {number + 1}: {json.dumps(pair)}", flush=True)
     result: dict[str, Any] = {"pairs": pairs}
-    for what in ("work", "wall", "memory"):
-        ratios = [pair["trl"][what] / pair["ours"][what] for pair in pairs]
+    for side, what in product(OURS, ("work", "wall", "memory")):
+        ratios = [pair["trl"][what] / pair[side][what] for pair in pairs]
         mean, low, high = interval(ratios)
-        result[what] = {"ratios": ratios, "mean": mean, "low": low, "high": high}
-        print(f"TRL / ours, {what}: {mean:.2f} [{low:.2f}, {high:.2f}]  ({', '.join(f'{r:.2f}' for r in ratios)})")
+        result[f"{side} {what}"] = {"ratios": ratios, "mean": mean, "low": low, "high": high}
+        print(f"TRL / {side}, {what}: {mean:.2f} [{low:.2f}, {high:.2f}]  ({', '.join(f'{r:.2f}' for r in ratios)})")
     if given.json:
         given.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -145,7 +145,7 @@ def test_a_place_of_each_reason_is_shown() -> None:
     refused = prepare("a.jsonl", as_lines([{"messages": row} for row in rows]))
     assert refused.code == 2
     assert "2 of 14 rows are malformed (14.3%), more than data.max_bad_rows = 1.0%" in refused.said
-    assert f"unknown-role (first: a.jsonl:{COUNT + 1}, \"wizard\")" in refused.said
+    assert f'unknown-role (first: a.jsonl:{COUNT + 1}, "wizard")' in refused.said
     assert f"empty-turn (first: a.jsonl:{COUNT + 2}, assistant)" in refused.said
 
 
@@ -282,23 +282,30 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "text"]), inner),
     max_leaves=5,
 )
-columns = st.dictionaries(st.sampled_from(["text", "prompt", "completion", "messages", "system"]), values, min_size=1)
+COLUMNS = ["text", "prompt", "completion", "instruction", "input", "output", "messages", "system"]
+FORMATS = ["auto", "text", "prompt-completion", "alpaca", "sharegpt", "messages"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=25)
 @given(
-    rows=st.lists(columns, min_size=1, max_size=6),
+    rows=st.lists(st.dictionaries(st.sampled_from(COLUMNS), values, min_size=1), min_size=1, max_size=6),
     at=st.integers(0, COUNT),
-    form=st.sampled_from(["a.jsonl", "a.json"]),
+    name=st.sampled_from(["a.jsonl", "a.json"]),
+    form=st.sampled_from(FORMATS),
 )
-def test_rows_of_any_types(rows: list[dict[str, Any]], at: int, form: str) -> None:
-    mixed = [*_texts()[:at], *rows, *_texts()[at:]]
-    raw = as_lines(mixed) if form == "a.jsonl" else json.dumps(mixed).encode()
-    found = prepare(form, raw, format="text", max_bad_rows=1)
+def test_rows_of_any_types(rows: list[dict[str, Any]], at: int, name: str, form: str) -> None:
+    sound = [
+        {"text": sentence(n), "prompt": f"{n}?", "completion": sentence(n), "messages": chat(n)}
+        | {"instruction": f"Say {n}.", "input": "", "output": sentence(n), "system": "Be kind."}
+        for n in range(COUNT)
+    ]
+    mixed = [*sound[:at], *(sound[0] | row for row in rows), *sound[at:]]
+    raw = as_lines(mixed) if name == "a.jsonl" else json.dumps(mixed).encode()
+    found = prepare(name, raw, format=form, max_bad_rows=1)
     if found.code == 0:
         assert found.manifest["rows"]["in"] == len(mixed)
     else:
-        assert form in found.said
+        assert name in found.said
 
 
 @pytest.mark.parametrize("megabytes", [4])

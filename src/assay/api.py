@@ -6,6 +6,7 @@ Errors are those of `assay.core.errors`; they carry what, where and the fix.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from assay.core.ledger import Ledger, resolve_run
 from assay.core.optional import require_training
 from assay.core.recipes import find_recipes, recipes_dir
 from assay.core.rundir import RunDir
+from assay.data.objects import rows_file
 from assay.model.registry import locate, model_rows
 from assay.pipeline import Outcome
 
@@ -34,12 +36,20 @@ RUNS = Path("runs")
 
 
 def run(
-    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+    target: Named,
+    *,
+    rows: Any = None,
+    overrides: Sequence[str] = (),
+    runs_dir: Path | str = RUNS,
+    new: bool = False,
+    quiet: bool = True,
 ) -> Outcome:
     """Do all stages of an experiment, or what is left of an existing run.
 
     Args:
         target: an experiment file, or a run.
+        rows: data of this program in place of the experiment's `data.source`: an iterable of dicts or of texts, a
+            pandas or polars frame, or a `datasets.Dataset`. It is written to the cache once: the run can go on later.
         overrides: ``section.key=value``, as with ``--set``.
         runs_dir: the folder that holds all runs.
         new: make another run even if this experiment has one.
@@ -48,14 +58,20 @@ def run(
     Raises:
         AssayError: `InputError`, `GuardError`, `MachineError` or `Interrupted`.
     """
-    return _until("report", target, overrides, runs_dir, new, quiet)
+    return _until("report", target, [*overrides, *_source(rows)], runs_dir, new, quiet)
 
 
 def prepare(
-    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+    target: Named,
+    *,
+    rows: Any = None,
+    overrides: Sequence[str] = (),
+    runs_dir: Path | str = RUNS,
+    new: bool = False,
+    quiet: bool = True,
 ) -> Outcome:
-    """Read the texts and split them by group; arguments as of `run`. Needs no torch."""
-    return _until("prepare", target, overrides, runs_dir, new, quiet)
+    """Read, clean and split the texts; arguments as of `run`. Needs no torch."""
+    return _until("prepare", target, [*overrides, *_source(rows)], runs_dir, new, quiet)
 
 
 def plan(
@@ -79,8 +95,11 @@ def evaluate(
     return _until("evaluate", target, overrides, runs_dir, new, quiet)
 
 
-# the last stage is the report, so both names do all of it
-report = run
+def report(
+    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
+) -> Outcome:
+    """Write the verdict and the report, and do what is left before them; arguments as of `run`."""
+    return _until("report", target, overrides, runs_dir, new, quiet)
 
 
 def _until(
@@ -89,6 +108,10 @@ def _until(
     return pipeline.run(
         _name(target), runs_dir=Path(runs_dir), until=stage, overrides=overrides, new=new, console=Console(quiet=quiet)
     )
+
+
+def _source(rows: Any) -> list[str]:
+    return [] if rows is None else [f"data.source={json.dumps(str(rows_file(rows, cache_dir())))}"]
 
 
 def _name(target: Named) -> str:

@@ -114,7 +114,18 @@ def _decided(first: Sequence[Row], where: str) -> tuple[Layout, list[str]]:
         layout = decide("text", {"text": _longest(first, where)}, None, None, first)
         words = f"{error.what}. Here the column with the longest texts is taken; otherwise {error.fix}."
         return layout, [*(f"  # {line}" for line in textwrap.wrap(words, 114)), "  format: text", *_fields(layout)]
-    return layout, [f"  format: {layout.format}   # {layout.reason}", *_fields(layout)]
+    return layout, [f"  format: {layout.format}   # {layout.reason}", *_fields(layout), *_pair_lines(layout, first[0])]
+
+
+def _pair_lines(layout: Layout, row: Row) -> list[str]:
+    """How to put something between the two texts of a pair."""
+    if layout.format != "prompt-completion" or isinstance(row.columns.get(layout.fields["prompt"]), list):
+        return []
+    between = "{{{prompt}}}\n{{{completion}}}".format(**layout.fields)
+    return [
+        "  # A pair is joined as it stands. To put a line break or a label between, in place of format and fields:",
+        f"  # template: {flow(between)}",
+    ]
 
 
 def _fields(layout: Layout) -> list[str]:
@@ -208,7 +219,9 @@ def _split_lines(look: _Look) -> list[str]:
     lines = [f"  split: {split}   # {why}"]
     if kinds := _kinds(look):
         others = f"; or by {' or '.join(map(flow, kinds[1:]))}" if kinds[1:] else ""
-        lines.append(f"  # split: {split[:-1]}, stratify: {flow(kinds[0])}}}   # each of its values in its share{others}")
+        lines.append(
+            f"  # split: {split[:-1]}, stratify: {flow(kinds[0])}}}   # each of its values in its share{others}"
+        )
     return [*lines, ""]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -31,6 +32,23 @@ def test_new_writes_an_experiment_that_loads_and_never_overwrites(
     assert target.read_text() == "mine"
     assert main(["new", "texts/my story.txt", "sub/other.yaml"]) == 0
     assert load_experiment("sub/other.yaml").experiment.data.source == str(tmp_path / "texts" / "my story.txt")
+
+
+def test_new_takes_packed_chats_and_what_it_writes_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [
+        [{"role": "user", "content": f"What is {n}?"}, {"role": "assistant", "content": f"The number behind {n - 1}."}]
+        for n in range(40)
+    ]
+    rows = "".join(json.dumps({"messages": turns}) + "\n" for turns in said)
+    (tmp_path / "chats.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "chats.jsonl.gz"]) == 0
+    assert main(["prepare", "chats.yaml", "--set", "base=scratch:llama-tiny", "--show", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "User: What is" in shown
+    assert "Assistant:[[ The number behind" in shown
 
 
 def test_new_says_what_is_wrong_with_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,26 +45,29 @@ def test_similarities_of_more_pairs_than_are_counted_at_a_time(monkeypatch: pyte
     assert similarities(sets, sets, (left, right)).tolist() == [1, 0.6, 0.6, 1, 0, 0]
 
 
-@given(st.lists(NUMBERS, min_size=2, max_size=8), st.sampled_from([0.5, 0.6, 0.8, 0.9, 1.0]), NUMBERS)
-def test_similar_sets_share_a_member_of_their_prefixes(
-    lists: list[list[int]], threshold: float, counted: list[int]
+@given(
+    st.lists(NUMBERS, min_size=2, max_size=8), st.sampled_from([0.5, 0.6, 0.8, 0.9, 1.0]), NUMBERS, st.integers(1, 3)
+)
+def test_similar_sets_share_members_of_their_prefixes(
+    lists: list[list[int]], threshold: float, counted: list[int], shared: int
 ) -> None:
     rarity = Rarity()
     rarity.add(hashed(counted))
-    members, owners, sizes = rarity.prefixes(*flat(lists), threshold)
+    members, owners, sizes, common = rarity.prefixes(*flat(lists), threshold, shared)
     assert sizes.tolist() == [len(set(own)) for own in lists]
     kept = [set(members[owners == n].tolist()) for n in range(len(lists))]
     for i, one in enumerate(lists):
-        assert len(kept[i]) == min(len(set(one)), len(set(one)) - math.ceil(threshold * len(set(one)) - 1e-9) + 1)
+        least = math.ceil(threshold * len(set(one)) - 1e-9)
+        assert len(kept[i]) == len(set(one)) - least + min(shared, least)
         for j, other in enumerate(lists):
             if one and other and len(set(one) & set(other)) / len(set(one) | set(other)) >= threshold:
-                assert kept[i] & kept[j]
+                assert len(kept[i] & kept[j]) >= common[i] >= 1
 
 
 def test_prefixes_hold_the_rarest() -> None:
     rarity = Rarity()
     rarity.add(hashed([1] * 5 + [2] * 3 + [3]))
-    members, _, _ = rarity.prefixes(*flat([[1, 2, 3, 4]]), 0.6)
+    members, _, _, _ = rarity.prefixes(*flat([[1, 2, 3, 4]]), 0.6)
     top = {int(h) >> 32 for h in hashed([3, 4])}
     assert {int(h) >> 32 for h in members} == top
 
@@ -77,20 +80,28 @@ def test_prefixes_hold_the_rarest() -> None:
 def test_the_index_finds_every_number_of_a_hash(
     entries: list[tuple[int, int]], wanted: list[int], hits: int
 ) -> None:  # fmt: skip
-    parts = [(hashed([k for k, _ in part]), np.array([n for _, n in part], dtype=np.int64))
-             for part in (entries[:7], entries[7:])]  # fmt: skip
+    parts = [
+        (hashed([k for k, _ in part]), np.array([n for _, n in part], dtype=np.int64))
+        for part in (entries[:7], entries[7:])
+    ]
     index = Postings(parts, 100)
+    owners = np.arange(len(wanted)) // 3
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_HITS", hits)
-        found = [pair for at, numbers in index.find(hashed(wanted)) for pair in zip(at, numbers, strict=True)]
+        found = [list(zip(at.tolist(), n.tolist(), strict=True)) for at, n in index.find(hashed(wanted), owners)]
     expected = Counter((at, n) for at, key in enumerate(wanted) for k, n in entries if k == key)
-    assert Counter((int(at), int(n)) for at, n in found) == expected
+    assert Counter(pair for part in found for pair in part) == expected
+    seen = [{owners[at] for at, _ in part} for part in found]
+    assert sum(map(len, seen)) == len(set().union(*seen))
+    plain = [n for _, part in index.find(hashed(wanted)) for n in part.tolist()]
+    assert sorted(plain) == sorted(n for part in found for _, n in part)
 
 
 def test_an_index_of_nothing() -> None:
     nothing = np.zeros(0, dtype=np.int64)
-    assert list(Postings([], 0).find(hashed([1, 2]))) == []
-    assert list(Postings([(hashed([]), nothing)], 5).find(hashed([]))) == []
+    for index in (Postings([], 0), Postings([(hashed([]), nothing)], 5)):
+        for hashes in (hashed([1, 2]), hashed([])):
+            assert not sum(len(at) + len(numbers) for at, numbers in index.find(hashes))
 
 
 @given(

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import processors
@@ -93,6 +94,10 @@ def write_rows(path: Path, rows: list[Row]) -> None:
         writer.writerows(rows)
 
 
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 @pytest.fixture
 def case(tmp_path: Path, rows: list[Row]) -> Callable[..., Case]:
     """A function that writes an experiment over `rows` (or others)."""
@@ -100,6 +105,22 @@ def case(tmp_path: Path, rows: list[Row]) -> Callable[..., Case]:
     def make(own: list[Row] | None = None, more: str = "") -> Case:
         write_rows(tmp_path / "rows.csv", own if own is not None else rows)
         (tmp_path / "tiny.yaml").write_text(EXPERIMENT.format(more=more))
+        return Case(tmp_path)
+
+    return make
+
+
+@pytest.fixture
+def over(tmp_path: Path) -> Callable[..., Case]:
+    """A function that writes rows of any columns, and an experiment over them with further keys of `data`."""
+
+    def make(rows: list[dict[str, Any]], base: str = "scratch:llama-tiny", **data: Any) -> Case:
+        write_lines(tmp_path / "rows.jsonl", rows)
+        experiment = {
+            "schema": 1, "name": "tiny", "base": base, "data": {"source": "rows.jsonl"} | data,
+            "train": {"steps": 2, "max_length": 128},
+        }  # fmt: skip
+        (tmp_path / "tiny.yaml").write_text(json.dumps(experiment))  # which is YAML as well
         return Case(tmp_path)
 
     return make

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from assay.model import adapters
 from assay.core.records import Turn
+from assay.model import adapters
 from assay.model.generate import Session, generate
 from assay.model.load import _random
 from assay.model.registry import PRESETS

@@ -45,7 +45,7 @@ RESUMABLE = ("run", "prepare", "plan", "train", "evaluate", "report")
 
 @app.command()
 def new(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Your text, rows or chats: txt, md, csv, tsv, json, jsonl or parquet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Your data: txt, md, csv, tsv, json, jsonl or parquet.")],
     target: Annotated[
         Path | None,
         typer.Argument(metavar="[TARGET]", help="The experiment file to write.", show_default="FILE.yaml, here"),

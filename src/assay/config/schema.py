@@ -68,7 +68,9 @@ class TrainConfig(Section):
         "the last answer alone. Of plain text every token is.",
     )
     max_length: int = Field(
-        default=512, ge=8, description="Longest sequence, in tokens; longer texts are cut into several."
+        default=512,
+        ge=8,
+        description="Longest sequence, in tokens. A longer plain text is cut into several, a pair or chat is cut off.",
     )
     batch_tokens: int = Field(
         default=2048, ge=8, description="Tokens per optimizer step; what fits at once is planned."
@@ -243,6 +245,8 @@ def allowed(info: FieldInfo) -> str:
                 bounds.append(f"≤ {bound}")
             case Lt(lt=bound):
                 bounds.append(f"< {bound}")
+    if kind is bool:
+        return "`true` or `false`"
     noun = {int: "an integer", float: "a number"}.get(kind, "text") if isinstance(kind, type) else "text"
     return " ".join([noun, " and ".join(bounds)]).strip()
 

@@ -128,13 +128,20 @@ def _truncation(facts: Facts) -> Iterator[Words]:
     if share <= _CUT:
         return
     longer = _longer(facts)
-    chunk = "data.chunk.by=paragraph cuts between paragraphs instead" if facts.is_plain else ""
     what = f"{percent(share)} of the training rows are cut at train.max_length={limit}"
     fixes = [f"train.max_length={longer[0]}"] if longer else []
+    if facts.is_plain:
+        # every token of a plain text is learned, in one sequence or another
+        yield (
+            f"{what} into several sequences",
+            "a sequence that begins in the middle of a text is learned without what stands before it",
+            ", or ".join([*fixes, "data.chunk.by=paragraph cuts between paragraphs instead"]),
+        )
+        return
     yield (
         f"{what}; {longer[0]} would cut {percent(longer[1])}" if longer else what,
         "what is cut off is never learned, and a cut answer has no end",
-        ", or ".join([*fixes, *([chunk] if chunk else [])]) or "shorten the rows: none of the usual lengths cuts fewer",
+        ", or ".join(fixes) or "shorten the rows: none of the usual lengths cuts fewer",
     )
 
 

@@ -19,8 +19,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from assay.data.grams import Hashes, Ints, Small, Template, identities, map_batches, mix, pieces, read_words
 from assay.data.postings import SLACK, Rarity, cuts, distinct, spread
@@ -173,7 +171,7 @@ class NearDuplicates:
         for turn in range(turns):
             found = []
             for part, (grams, offsets) in self._fetched(group, fetch):
-                rare, owners, _ = rarity.prefixes(grams, offsets, self.threshold)
+                rare, owners, _, _ = rarity.prefixes(grams, offsets, self.threshold)
                 marks = (rare >> np.uint64(32)).astype(np.uint32)
                 now = marks % turns == turn
                 found.append((marks[now], part[owners[now]]))
@@ -204,9 +202,22 @@ def _joined(labels: Ints, marks: Small, owners: Ints) -> Ints:
     keys = np.sort(marks.astype(np.uint64) << np.uint64(32) | owners.astype(np.uint64))
     equal = np.flatnonzero(keys[1:] >> np.uint64(32) == keys[:-1] >> np.uint64(32))
     one, other = (labels[(keys[equal + n] & np.uint64(0xFFFFFFFF)).astype(np.int64)] for n in (0, 1))
-    links = coo_array((np.ones(len(one), dtype=np.bool_), (one, other)), shape=(len(labels), len(labels)))
-    joined: Ints = connected_components(links, directed=False)[1][labels].astype(np.int64)
-    return joined
+    return _components(len(labels), one, other)[labels]
+
+
+def _components(count: int, one: Ints, other: Ints) -> Ints:
+    """The least number of each number's connected component, from pairs of numbers below `count`.
+
+    Each round hooks the larger root of a pair onto the smaller and lets all numbers point to their roots (Shiloach and
+    Vishkin, 1982). scipy has this too, and takes 60 MB to load.
+    """
+    root = np.arange(count, dtype=np.int64)
+    while len(apart := np.flatnonzero(root[one] != root[other])):
+        one, other = one[apart], other[apart]
+        np.minimum.at(root, np.maximum(root[one], root[other]), np.minimum(root[one], root[other]))
+        while not np.array_equal(jumped := root[root], root):
+            root = jumped
+    return root
 
 
 def _groups(labels: Ints, least: int) -> list[Ints]:

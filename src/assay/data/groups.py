@@ -134,7 +134,7 @@ class Repeats:
         if self.rows < self.ROWS:
             self.rows += 1
             for name, value in columns.items():
-                if isinstance(value, str | int) and not isinstance(value, bool) and len(str(value)) <= 200:
+                if isinstance(value, str | int) and not isinstance(value, bool) and 0 < len(str(value).strip()) <= 200:
                     self.values.setdefault(name, Counter())[str(value)] += 1
 
     def found(self) -> list[dict[str, Any]]:

@@ -120,6 +120,8 @@ def gather(files: Sequence[tuple[SourceFile, str]], settings: Settings, folder: 
 class _Intake:
     def __init__(self, gathered: Gathered, settings: Settings) -> None:
         self.g, self.s = gathered, settings
+        self.row = 0  # number of the row that is being read
+        self.rows = array("i")  # of each item
 
     def tables(self, files: Sequence[tuple[SourceFile, str]]) -> None:
         self.g.rule = table_rule(self.s.group)
@@ -150,6 +152,10 @@ class _Intake:
         stratum = "" if self.s.stratify is None else _value(row, self.s.stratify, "data.split.stratify")
         rule = self.g.rule.rule
         group = _value(row, rule, "data.group") if isinstance(rule, str) else file_group if "file" in rule else None
+        if group is None:
+            # not by number: the same rows in another order are in the same groups
+            group = f"row {content_hash(draft.text, draft.turns)[:16]}"
+        self.row += 1
         for spilled in self._cut(draft, place):
             self._add(spilled, group, stratum, side)
         return None
@@ -213,8 +219,8 @@ class _Intake:
         ):
             yield Spilled(chunk.text, (), f"{place}, chunk {number}", chunk.overlap)
 
-    def _add(self, item: Spilled, group: str | None, stratum: str, side: str) -> None:
-        """Count an item and, where its length is right, keep it; without a group it is one of its own."""
+    def _add(self, item: Spilled, group: str, stratum: str, side: str) -> None:
+        """Count an item and, where its length is right, keep it."""
         g, own = self.g, item.text[item.overlap :]
         size = len(own.encode())
         drop = length_drop(own, self.s.min_bytes, self.s.max_bytes)
@@ -222,22 +228,24 @@ class _Intake:
             return g.items.drop(drop, item.place, own)
         g.items.keep()
         digest = bytes.fromhex(content_hash(own, item.turns))
-        if group is None:
-            # not by number: the same rows in another order are in the same groups
-            group = f"row {digest.hex()[:16]}"
         g.group.append(g.groups.setdefault(group, len(g.groups)))
         g.stratum.append(g.strata.setdefault(stratum, len(g.strata)))
         g.side.append(SIDES.index(side))
         g.size.append(size)
+        self.rows.append(self.row)
         g.digests += digest
         g.spill.add(item)
         return None
 
     def _block_rows(self, wanted: int) -> None:
-        numbers = blocks(list(self.g.size), wanted)
-        last = numbers[-1] if numbers else 0
+        # by row, not by chunk: a block never ends within a row
+        sizes: dict[int, int] = {}
+        for row, size in zip(self.rows, self.g.size, strict=True):
+            sizes[row] = sizes.get(row, 0) + size
+        numbers = dict(zip(sizes, blocks(list(sizes.values()), wanted), strict=True))
+        last = max(numbers.values(), default=0)
         self.g.groups = {block_name(number, last): number for number in range(last + 1)}
-        self.g.group = array("i", numbers)
+        self.g.group = array("i", (numbers[row] for row in self.rows))
         if self.g.rule is not None and last + 1 != wanted:
             self.g.rule = _fewer_blocks(self.g.rule, wanted, last + 1)
 

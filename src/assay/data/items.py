@@ -17,7 +17,7 @@ from assay.data.arrow import TURNS, turns_array, turns_of
 
 __all__ = ["BATCH", "Item", "ItemWriter", "Turn", "groups_of", "item_batches", "read_items", "without", "write_items"]
 
-BATCH = 4096  # items read or written at a time
+BATCH = 1024  # items read or written at a time
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),

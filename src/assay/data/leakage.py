@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,7 @@ Kind = Literal["group", "hash", "jaccard", "run", "cover"]
 
 _JACCARD_WORDS = 5
 _PASSAGE = 200  # characters
+_SHARED = 3  # rare 5-grams that near-copies share, see `Rarity.prefixes`
 _PART_WORDS = 1 << 18  # indexed at a time
 _NEVER = np.uint64(2**64 - 1)
 _LAST = chr(0x10FFFF)  # no id comes after it
@@ -171,33 +172,34 @@ class LeakIndex:
                 lengths.frombytes(np.diff(batch.content.starts).tobytes())
                 self._rarity.add(_shingles(batch.content)[0])
                 spool.write(batch.tape[1:].tobytes())
-            spool.flush()
+            self._identities: Hashes = np.frombuffer(same, dtype=np.uint64)
+            self._own: Ints = np.frombuffer(own, dtype=np.int64)
+            self._starts: Ints = np.cumsum(np.frombuffer(lengths, dtype=np.int64))
+            cover = limits("split-leak.short_cover").passes
+            most = np.ceil(cover * self._own - SLACK).astype(np.int64)
+            self._needed: Ints = np.clip(most, COVER_WORDS, self._run)
+            self._sizes = np.zeros(len(self._ids), dtype=np.int64)
+            self._by_identity = Postings([(self._identities, np.arange(len(self._ids)))], len(self._ids))
+            self._by_rare = Postings(map_batches(self._rare, self._parts(spool)), len(self._ids))
+            self._by_gram = Postings(map_batches(self._few, self._parts(spool)), int(self._starts[-1]))
+            # Of a mapped file only what is compared comes into memory.
             self._tape: Small = np.asarray(np.memmap(spool, dtype=np.uint32, mode="r"))
-        self._identities: Hashes = np.frombuffer(same, dtype=np.uint64)
-        self._own: Ints = np.frombuffer(own, dtype=np.int64)
-        self._starts: Ints = np.cumsum(np.frombuffer(lengths, dtype=np.int64))
-        cover = limits("split-leak.short_cover").passes
-        most = np.ceil(cover * self._own - SLACK).astype(np.int64)
-        self._needed: Ints = np.clip(most, COVER_WORDS, self._run)
-        self._sizes = np.zeros(len(self._ids), dtype=np.int64)
-        self._by_identity = Postings([(self._identities, np.arange(len(self._ids)))], len(self._ids))
-        self._by_rare = Postings(map_batches(self._rare, self._parts()), len(self._ids))
-        self._by_gram = Postings(map_batches(self._few, self._parts()), len(self._tape))
         self._first: dict[Kind, Hashes] = {}
 
-    def _parts(self) -> Iterator[tuple[int, Words]]:
+    def _parts(self, spool: IO[bytes]) -> Iterator[tuple[int, Words]]:
         """The held-out items some at a time: the number of the first, and their content."""
+        spool.seek(4)
         edges = [0, *cuts(np.diff(self._starts), _PART_WORDS, 1 << 20).tolist(), len(self._ids)]
         for first, last in pairwise(edges):
             starts = self._starts[first : last + 1]
-            yield first, Words.of_small(self._tape[starts[0] : starts[-1]], starts - starts[0])
+            tape = np.frombuffer(spool.read(4 * int(starts[-1] - starts[0])), dtype=np.uint32)
+            yield first, Words.of_small(tape, starts - starts[0])
 
     def _rare(self, part: tuple[int, Words]) -> tuple[Hashes, Ints]:
-        """Rare 5-grams of which a near-copy has one at least, and the item of each."""
+        """Rare 5-grams of which a near-copy has some, and the item of each."""
         first, content = part
-        grams, owners, self._sizes[first : first + len(content)] = self._rarity.prefixes(
-            *_shingles(content), self._alike
-        )
+        grams, owners, sizes, _ = self._rarity.prefixes(*_shingles(content), self._alike, _SHARED)
+        self._sizes[first : first + len(content)] = sizes
         return grams, owners + first
 
     def _few(self, part: tuple[int, Words]) -> tuple[Hashes, Ints]:
@@ -283,12 +285,12 @@ class LeakIndex:
             yield _Hits("hash", held[equal], text[equal], np.ones(equal.sum()), text[equal])
 
     def _alikes(self, batch: _Batch) -> Iterator[_Hits]:
-        grams, offsets = _shingles(batch.content)
-        rare, owners, sizes = self._rarity.prefixes(grams, offsets, self._alike)
-        for at, held in self._by_rare.find(rare):
+        rare, owners, sizes, common = self._rarity.prefixes(*_shingles(batch.content), self._alike, _SHARED)
+        for at, held in self._by_rare.find(rare, owners):
             text = owners[at]
             wanted = self._wanted("jaccard", held, batch.keys[text])
-            held, text = np.divmod(np.unique(held[wanted] * len(sizes) + text[wanted]), len(sizes))
+            pairs, shared = np.unique(held[wanted] * len(sizes) + text[wanted], return_counts=True)
+            held, text = np.divmod(pairs[shared >= common[pairs % len(sizes)]], len(sizes))
             small, large = np.minimum(self._sizes[held], sizes[text]), np.maximum(self._sizes[held], sizes[text])
             likely = small >= self._alike * large - SLACK
             held, text = held[likely], text[likely]

@@ -144,26 +144,32 @@ class Rarity:
         common = np.minimum(self._counts[self._slots(grams)], _COMMON).astype(np.uint64)
         return common << np.uint64(32) | grams >> np.uint64(32)
 
-    def prefixes(self, grams: Hashes, offsets: Ints, threshold: float) -> tuple[Hashes, Ints, Ints]:
-        """The rarest members of each text's set, so many that any set similar enough has one of its own among them.
+    def prefixes(
+        self, grams: Hashes, offsets: Ints, threshold: float, shared: int = 1
+    ) -> tuple[Hashes, Ints, Ints, Ints]:
+        """The rarest members of each text's set, so many that of any set similar enough they share a few.
 
-        Two sets of Jaccard similarity t or more share a member of the first n - ceil(t n) + 1 in any one order of all
-        members, n being the size of each (Chaudhuri et al., A primitive operator for similarity joins in data cleaning,
-        2006; Xiao et al., Efficient similarity joins for near-duplicate detection, 2011).
+        Of two sets of Jaccard similarity t or more the first n - ceil(t n) + l members in any one order of all members,
+        n being the size of each, have l in common, or ceil(t n) if that is less (Chaudhuri et al., A primitive operator
+        for similarity joins in data cleaning, 2006; Wang et al., Can we beat the prefix filtering?, 2012).
 
         Args:
             grams: hashes, text after text.
             offsets: where each text's begin, one more than texts, which are 2**20 at most.
             threshold: of the similarity.
+            shared: l.
 
         Returns:
-            The members, of whose hash the upper 32 bits count; the text of each; and the size of each text's set.
+            The members, of whose hash the upper 32 bits count; the text of each; and of each text the size of its set,
+            and how many of these members any similar set shares.
         """
         owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
         keys, sizes = _unlike(owners << np.uint64(44) | self.ranked(grams), len(offsets) - 1)
-        lengths = np.minimum(sizes, sizes - np.ceil(threshold * sizes - SLACK).astype(np.int64) + 1)
+        least = np.ceil(threshold * sizes - SLACK).astype(np.int64)
+        common = np.minimum(shared, least)
+        lengths = sizes - least + common
         first = keys[spread(np.cumsum(sizes) - sizes, lengths)]
-        return first << np.uint64(32), np.repeat(np.arange(len(sizes)), lengths), sizes
+        return first << np.uint64(32), np.repeat(np.arange(len(sizes)), lengths), sizes, common
 
 
 class Postings:
@@ -189,22 +195,41 @@ class Postings:
         self._shift = np.uint64(64 - bits)
         self._filter = np.zeros(1 << bits - 3, dtype=np.uint8)
         for at in range(0, len(self._keys), _PART):
-            byte, bit = self._slots(self._keys[at : at + _PART])
-            np.bitwise_or.at(self._filter, byte, bit)
+            for turn in (0, 1):
+                np.bitwise_or.at(self._filter, *self._bits(self._keys[at : at + _PART], turn))
 
-    def _slots(self, hashes: Hashes) -> tuple[Ints, npt.NDArray[np.uint8]]:
-        slots = hashes >> self._shift
+    def _bits(self, hashes: Hashes, turn: int) -> tuple[Ints, npt.NDArray[np.uint8]]:
+        """Of each hash a byte and a bit of the filter, of which there are two."""
+        slots = ((hashes & ~self._mask) * np.uint64(0x9E3779B97F4A7C15) if turn else hashes) >> self._shift
         bit = np.left_shift(np.uint8(1), (slots & np.uint64(7)).astype(np.uint8))
         return (slots >> np.uint64(3)).astype(np.int64), bit
 
-    def find(self, hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
-        """Where in `hashes` one stands that is likely in the index, and its number; once for each number, in parts."""
-        byte, bit = self._slots(hashes)
-        likely = np.flatnonzero(self._filter[byte] & bit)
+    def _there(self, hashes: Hashes) -> Ints:
+        """Where in `hashes` one stands that an entry begins with; ascending."""
+        likely = np.arange(len(hashes))
+        for turn in (0, 1):
+            byte, bit = self._bits(hashes[likely], turn)
+            likely = likely[(self._filter[byte] & bit) != 0]
         low = hashes[likely] & ~self._mask
+        # Searched in ascending order, neighbours in memory are read one after another.
+        order = np.argsort(low)
+        first = np.searchsorted(self._keys, low[order])
+        order = order[first < len(self._keys)]
+        return np.sort(likely[order[self._keys[first[: len(order)]] & ~self._mask == low[order]]])
+
+    def find(self, hashes: Hashes, owners: Ints | None = None) -> Iterator[tuple[Ints, Ints]]:
+        """Where in `hashes` one stands that is likely in the index, and its number; once for each number, in parts.
+
+        Args:
+            hashes: to be looked up.
+            owners: ascending; what is found of the hashes of one owner stays together.
+        """
+        at = self._there(hashes)
+        low = hashes[at] & ~self._mask
         first = np.searchsorted(self._keys, low)
         counts = np.searchsorted(self._keys, low | self._mask, side="right") - first
-        there = np.flatnonzero(counts)
-        for part in np.split(there, cuts(counts[there], _HITS, _HITS)) if len(there) else []:
+        heads = np.arange(len(at)) if owners is None else np.flatnonzero(np.diff(owners[at], prepend=-1))
+        totals = np.add.reduceat(counts, heads) if len(heads) else counts
+        for part in np.split(np.arange(len(at)), heads[cuts(totals, _HITS, _HITS)]):
             numbers = self._keys[spread(first[part], counts[part])] & self._mask
-            yield np.repeat(likely[part], counts[part]), numbers.astype(np.int64)
+            yield np.repeat(at[part], counts[part]), numbers.astype(np.int64)

@@ -115,7 +115,7 @@ def too_few(count: int, needed: int, rule: object = None, dropped: Mapping[str, 
     elif "blocks" in rules:
         fix = "bring more text, so that it can be cut"
     else:
-        fix = "set data.group to a rule that finds more groups, such as {row: true} for a table or {blocks: 40} for a text"
+        fix = "set data.group to a rule that finds more groups: {row: true} for a table, {blocks: 40} for a text"
     return InputError(
         f"the data has {count} group{'' if count == 1 else 's'}{by}{lost}; "
         f"train, dev and test need at least one each, {needed} in all",

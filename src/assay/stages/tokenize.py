@@ -81,9 +81,8 @@ def _write(run: RunDir, experiment: Experiment, encoder: Encoder, folder: Path) 
     gathered = _Gathered(TokenProfile(encoder.tokenizer, length), length)
 
     def batches() -> Iterator[Encoded]:
-        for items in item_batches(run.split("train")):
-            encoded = encoder.encode(items)
-            gathered.add(items, encoded)
+        for items, encoded in encoder.encode_all(item_batches(run.split("train"))):
+            gathered.add(list(items), encoded)
             yield encoded
 
     write_tokens(folder, batches())
