@@ -2,7 +2,7 @@
 
     python benchmarks/prepare_scale.py [--rows 100000 1000000] [--folder FOLDER] [--json FILE]
 
-Each row is a text of about 2 kB, drawn from 30,000 words by a Zipf law, so that a million are 2 GB of JSON Lines; one in
+Each row is a text of about 2 kB, drawn from 30,000 words by a Zipf law: a million are 2 GB of JSON Lines. One in
 a thousand repeats another with a few words changed. The files are made once and kept in the folder. 2,000 rows are held
 out. Each size is prepared in a process of its own, with near-duplicates, leaks, profile and tokens (of the embedded
 base). Printed are the time per row, the peaks of resident and of unshared memory over samples every 100 ms (pages of

@@ -61,5 +61,6 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
         )
     e = loaded.experiment
     return open_session(
-        run, base, cache_dir(), kind=e.adapter.kind, chat_template=e.data.chat_template, which=which, console=console
-    )
+        run, base, cache_dir(), kind=e.adapter.kind, chat_template=e.data.chat_template, system=e.data.system_prompt,
+        which=which, console=console,
+    )  # fmt: skip

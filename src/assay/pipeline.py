@@ -352,9 +352,8 @@ def _train(run: RunDir, work: Work) -> list[Path]:
     from assay.model.load import load_tokenizer
     from assay.stages.train.stage import train
 
-    tokens = []
-    if not run.tokens_profile.exists():
-        tokens = _tokenize(run, work, load_tokenizer(work.base, work.cache, work.console))
+    # from the store, where they are intact; made anew where they came before the base did, or changed since
+    tokens = _tokenize(run, work, load_tokenizer(work.base, work.cache, work.console))
     return [*tokens, *train(run, work.loaded.experiment, work.base, work.cache, work.console)]
 
 

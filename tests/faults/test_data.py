@@ -28,6 +28,15 @@ WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu", "re") for b in ("ba", "d
 GROUPS = [f"chapter {n}" for n in range(100)]
 SIDES = split_groups(GROUPS, 0.1, 0.2, 0)  # as any experiment over these groups has them
 TRAINED = [group for group, side in split_groups(GROUPS, 6, None, 0).items() if side == "train"]  # one side by itself
+SHOW = pipeline._show_data
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_page() -> Iterator[None]:
+    """The page of a sound preparation takes longer than all the rest; one test asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_show_data", lambda run: None)
+        yield
 
 
 def prose(key: object, count: int = 60) -> str:
@@ -163,7 +172,8 @@ def test_shorter_passages_are_no_leak(over, tmp_path):
 # A benchmark question in the training rows
 
 
-def test_a_benchmark_question_is_dropped_counted_and_shown(over, tmp_path):
+def test_a_benchmark_question_is_dropped_counted_and_shown(over, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_show_data", SHOW)
     rows = rows_of()
     planted = next(row for row in rows if SIDES[row["group"]] == "train")
     question = "Which of these rivers, all of them in Europe, carries the most water to the sea in an ordinary year?"
@@ -204,13 +214,13 @@ CHATS = [f"chat {n}" for n in range(112)]
 CHAT_SIDES = split_groups(CHATS, 6, 6, 0)
 
 
-def chats(long: int = 0, said: str = "") -> list[dict[str, Any]]:
+def chats(long: int = 0) -> list[dict[str, Any]]:
     """112 chats, 100 of them to be trained on; in `long` of these the answer lies beyond 128 tokens (bytes here)."""
     rows = []
     for n, group in enumerate(CHATS):
         long -= (too_long := long > 0 and CHAT_SIDES[group] == "train")
         asked = prose(("asked", n), 30 if too_long else 4)
-        turns = [{"role": "user", "content": said + asked}, {"role": "assistant", "content": prose(("answer", n), 8)}]
+        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": prose(("answer", n), 8)}]
         rows.append({"group": group, "messages": turns})
     return rows
 
@@ -230,13 +240,13 @@ def test_rows_whose_answer_is_cut_off(over, capsys, long, code, status):
         assert made.run.finished("prepare") is None
         said = capsys.readouterr().err
         assert "94 of 100 rows have a token that counts in the loss" in said
-        cut = {_id(row) for row in rows if len(row["messages"][0]["content"]) > 128}
+        cut = {id_of(row) for row in rows if len(row["messages"][0]["content"]) > 128}
         named = said.partition("(without: ")[2].partition(" and 3 more")[0].split(", ")
         assert len(named) == 3
         assert set(named) <= cut
 
 
-def _id(row: dict[str, Any]) -> str:
+def id_of(row: dict[str, Any]) -> str:
     turns = [Turn(turn["role"], turn["content"]) for turn in row["messages"]]
     return item_id(row["group"], content_hash("", turns))
 
@@ -313,19 +323,11 @@ def test_an_end_of_turn_outside_of_the_generation(over, base_with_prefix, capsys
 # Chunks of one chapter on both sides
 
 
-@pytest.fixture
-def no_page() -> Iterator[None]:
-    """The page takes longer than all the rest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_show_data", lambda run: None)
-        yield
-
-
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1), by=st.sampled_from(["paragraph", "heading", "length"]), overlap=st.integers(0, 80)
 )
-def test_chunks_of_one_chapter_are_on_one_side_whatever_the_seed(over, no_page, seed, by, overlap):
+def test_chunks_of_one_chapter_are_on_one_side_whatever_the_seed(over, seed, by, overlap):
     chapters = 14
     paragraphs = [[f"In {n} {prose((n, k), 30)}." for k in range(7)] for n in range(chapters)]
     text = "\n\n".join(f"CHAPTER {n + 1}\n\n" + "\n\n".join(own) for n, own in enumerate(paragraphs))
@@ -367,7 +369,7 @@ def set_of(text: str) -> set[tuple[str, ...]]:
     duplicates=st.sampled_from(["drop", "keep"]),
     stratify=st.sampled_from([None, "kind"]),
 )
-def test_the_order_of_the_rows_is_no_matter(over, no_page, rng, grouped, train_rows, duplicates, stratify):
+def test_the_order_of_the_rows_is_no_matter(over, rng, grouped, train_rows, duplicates, stratify):
     rows = [row | {"kind": rng.choice("abc")} for row in rows_of(2, 30)]
     rows += [row | {"text": near_30(row["text"], n)} for n, row in enumerate(rows[:12])]
     rows += [row | {"group": rng.choice(GROUPS)} for row in rows[60:70]]

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from assay.config.data import DataConfig
 from assay.core.console import Console
@@ -162,20 +165,135 @@ def test_many_leaking_texts_stop_the_run_and_no_data_is_written(tmp_path: Path) 
 def test_too_few_test_groups_are_said_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = table(tmp_path / "a.jsonl", healthy(20))
     run = do(source, tmp_path / "run", console=Console())
-    guard = records(run)["power"]
-    assert (guard.cls, guard.status) == ("O", "fail")
-    said = capsys.readouterr().err
-    assert "4 test groups of 20: no verdict can be reached with fewer than 6" in said
-    assert guard.fix is not None
-    assert "--set data.split.test=0.3 gives 6" in guard.fix
-    better = do(source, tmp_path / "better", split={"test": 0.3})
+    assert records(run)["power"].status == "fail"
+    assert "4 test groups of 20: no verdict can be reached with fewer than 6" in capsys.readouterr().err
+    better = do(source, tmp_path / "better", split={"test": 0.3})  # as the record says how
     assert records(better)["power"].measured["test_groups"] == 6
-    assert "bring more groups" in (records(do(source, tmp_path / "few", max_rows=50))["power"].fix or "")
 
 
-def test_enough_groups_pass(tmp_path: Path) -> None:
-    run = do(table(tmp_path / "a.jsonl", healthy(150, 1)), tmp_path / "run")
-    assert records(run)["power"].status == "pass"
+# Whatever the rows are
+
+
+MORE = [f"extra{n}" for n in range(12)]  # groups of their own, so that there is always something to split
+
+
+@st.composite
+def mixes(draw: st.DrawFn) -> list[tuple[str, str]]:
+    """Rows of which some are empty, too short, equal or nearly equal to others, in a few groups."""
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    texts = [prose(rng, rng.choice([3, 20, 40])) for _ in range(15)]
+    rows = [(f"{group} text", prose(rng, 40)) for group in MORE]
+    for _ in range(draw(st.integers(0, 50))):
+        text = rng.choice(["", " ", "short", *texts, *(f"{text} indeed" for text in texts)])
+        rows.append((f"g{rng.randrange(10)}", text))
+    return rows
+
+
+def listed(run: RunDir) -> dict[str, list[tuple[str, str, str]]]:
+    return {name: [(row["id"], row["group"], row["sha256"]) for row in rows] for name, rows in rows_of(run).items()}
+
+
+@settings(max_examples=25)
+@given(mixes(), st.sampled_from(["drop", "keep"]), st.sampled_from([None, 5]), st.booleans())
+def test_every_row_is_in_a_file_or_counted(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    duplicates: str,
+    train_rows: int | None,
+    benchmark: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("a")
+    table(folder / "bench.jsonl", [("", text) for _, text in rows[:3]])
+    run = do(
+        table(folder / "a.jsonl", rows), folder / "run", split={"train_rows": train_rows},
+        clean={"duplicates": duplicates, "min_bytes": 10},
+        against=[str(folder / "bench.jsonl")] if benchmark else [],
+    )  # fmt: skip
+    found = manifest(run)
+    assert found["rows"]["in"] == len(rows) == found["rows"]["kept"] + sum(found["rows"]["dropped"].values())
+    assert found["rows"]["dropped"].get("empty", 0) == sum(not text.strip() for _, text in rows)
+    kept = found["items"]["kept"]
+    assert found["items"]["in"] == found["rows"]["kept"] == kept + sum(found["items"]["dropped"].values())
+    entries = rows_of(run)
+    assert kept == sum(map(len, entries.values())) == sum(split["items"] for split in found["splits"].values())
+    for name, own in entries.items():
+        items = read_items(run.split(name))
+        assert [(i.id, i.group, i.sha256, i.size) for i in items] == [tuple(entry.values()) for entry in own]
+        assert found["splits"][name]["items"] == len(items)
+        assert found["splits"][name]["groups"] == len({item.group for item in items})
+        assert found["splits"][name]["bytes"] == sum(item.size for item in items)
+    ids = [entry["id"] for own in entries.values() for entry in own]
+    assert len(set(ids)) == len(ids)
+    sides = [{entry["group"] for entry in own} for own in entries.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    if duplicates == "drop":
+        hashes = [entry["sha256"] for own in entries.values() for entry in own]
+        assert len(set(hashes)) == len(hashes)
+
+
+@settings(max_examples=15)
+@given(mixes(), st.integers(0, 9), st.sampled_from(["drop", "keep"]))
+def test_subsets_are_nested_and_the_rest_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], seed: int, duplicates: str
+) -> None:
+    folder = tmp_path_factory.mktemp("a")
+    rows = rows + [(f"training {n}", prose(random.Random(n), 40)) for n in range(60)]
+    source = table(folder / "a.jsonl", rows)
+    found = [
+        listed(
+            do(source, folder / str(count), split={"seed": seed, "train_rows": count}, clean={"duplicates": duplicates})
+        )
+        for count in (10, 30, None)
+    ]
+    small, large, every = (set(entries["train"]) for entries in found)
+    assert (len(small), len(large)) == (10, 30)
+    assert small < large < every
+    for name in ("dev", "test"):
+        assert found[0][name] == found[1][name] == found[2][name]
+
+
+# Chunks
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(["paragraph", "length"]), st.integers(20, 100), st.integers(0, 9), st.sampled_from([0.0, 0.15]))
+def test_only_training_chunks_repeat_what_stands_before_them(
+    tmp_path_factory: pytest.TempPathFactory, by: str, overlap: int, seed: int, share: float
+) -> None:
+    folder = tmp_path_factory.mktemp("a")
+    rng = random.Random(seed)
+    texts = {f"g{n}": "\n\n".join(prose(rng, 40) for _ in range(5)) for n in range(20)}
+    source = table(folder / "a.jsonl", list(texts.items()))
+    chunk = {"by": by, "max_bytes": 250, "overlap_bytes": overlap}
+    run = do(source, folder / "run", chunk=chunk, split={"seed": seed, "dev": 0.2 + share})
+    alone = do(source, folder / "alone", chunk=chunk | {"overlap_bytes": 0}, split={"seed": seed, "dev": 0.2 + share})
+    repeated = 0
+    for name in ("train", "dev", "test"):
+        by_group: dict[str, list[str]] = {}
+        for item in read_items(run.split(name)):
+            assert item.size <= 250
+            by_group.setdefault(item.group, []).append(item.text)
+        assert set(by_group) == {item.group for item in read_items(alone.split(name))}
+        for group, chunks in by_group.items():
+            if name != "train":
+                assert "".join(chunks) == texts[group]
+            else:
+                joined = chunks[0]
+                for before, text in pairwise(chunks):
+                    over = next(n for n in range(overlap, -1, -1) if before.endswith(text[:n]))
+                    joined += text[over:]
+                    repeated += over
+                assert joined == texts[group]
+    assert repeated
+
+
+def test_an_overlap_is_no_leak_and_no_copy(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    texts = [(f"g{n}", prose(rng, 300)) for n in range(40)]
+    chunk = {"by": "length", "max_bytes": 1000, "overlap_bytes": 500}
+    run = do(table(tmp_path / "a.jsonl", texts), tmp_path / "run", chunk=chunk)
+    assert manifest(run)["items"]["dropped"] == {}
+    assert records(run)["split-leak"].status == "pass"
 
 
 def test_a_fault_leaves_what_was_there(tmp_path: Path) -> None:

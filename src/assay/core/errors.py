@@ -53,3 +53,8 @@ class Interrupted(AssayError):
     """Stopped by the user; the run is resumable."""
 
     exit_code = 130
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

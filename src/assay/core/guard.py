@@ -38,7 +38,8 @@ GUARDS: dict[str, Guard] = {
         "Every training row teaches something: after truncation it has at least one token that counts in the loss, "
         "the end of an answer among them, behind the prompt that the model is asked with; and the beginning-of-text "
         "token stands there at most once.",
-        "look at the rows named in the record; remove empty rows and literal special tokens from the texts",
+        "look at the rows named in the record: raise train.max_length where answers are cut off, enclose the end of a "
+        "turn in the marks of data.chat_template, remove empty rows and literal special tokens from the texts",
         "TRL issues 4201, 6668 and 6105; Axolotl issue 3754",
     ),
     "split-leak": Guard(

@@ -44,7 +44,7 @@ class Item:
     @property
     def produced(self) -> str:
         """What a model is to produce of it and is judged on: a pair's or chat's answers, of plain text all of it."""
-        return "\n".join(t.text for t in self.turns if t.role in LEARNED) if self.turns else self.text
+        return "".join(t.text for t in self.turns if t.role in LEARNED) if self.turns else self.text
 
     @property
     def sha256(self) -> str:

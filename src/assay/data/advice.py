@@ -123,6 +123,16 @@ def _unlearned(facts: Facts) -> Iterator[Words]:
         )
 
 
+def _seam(facts: Facts) -> Iterator[Words]:
+    glued = int((facts.tokens or {}).get("glued_pairs") or 0)
+    if glued:
+        yield (
+            f"{count(glued, 'pair')} of {facts.train_tokens.get('rows')} have nothing between prompt and completion",
+            "the words run together, as no text does: the base is judged on a stumble that any training repairs",
+            'write a seam: data.template="{prompt column}\\n{completion column}"',
+        )
+
+
 def _truncation(facts: Facts) -> Iterator[Words]:
     share, limit = _cut(facts), (facts.tokens or {}).get("max_length")
     if share <= _CUT:
@@ -372,7 +382,7 @@ def _lengths(facts: Facts) -> Iterator[Words]:
 
 # In the order of importance: first what makes a result wrong, then what wastes training, then what is untidy.
 RULES: tuple[Callable[[Facts], Iterator[Words]], ...] = (
-    _benchmarks, _leaks, _repeating, _template_tokens, _unlearned, _truncation, _few_groups, _one_group, _small_test,
-    _bad_rows, _dropped, _encoding, _copies, _learned, _packing, _round_trip, _untidy, _languages, _system,
+    _benchmarks, _leaks, _repeating, _template_tokens, _unlearned, _seam, _truncation, _few_groups, _one_group,
+    _small_test, _bad_rows, _dropped, _encoding, _copies, _learned, _packing, _round_trip, _untidy, _languages, _system,
     _lengths,
 )  # fmt: skip

@@ -13,8 +13,8 @@ from assay.core.errors import InputError
 from assay.data.dedup import NearDuplicates
 from assay.data.grams import Template
 from assay.data.intake import SIDES, Gathered
-from assay.data.split import SPLITS, Amount, nested_subset, split_groups, strata_of, too_few
-from assay.data.tally import Drop
+from assay.data.split import SPLITS, Amount, split_groups, strata_of, too_few
+from assay.data.tally import EXAMPLES, Drop
 
 DROPPED = -1
 _EXAMPLES = 5  # pairs of near-duplicates shown
@@ -76,6 +76,7 @@ class Duplicates:
             "threshold": threshold,
             "clusters": len(clusters),
             "largest": max(map(len, clusters), default=0),
+            "compared_in_parts": search.apart,
             "examples": examples,
         }
 
@@ -87,11 +88,13 @@ class Duplicates:
             return
         # what was given as test stays test; then the longest; then whatever does not depend on the order
         best, *rest = sorted(cluster, key=lambda n: (-g.side[n], -g.size[n], g.digest(n), self.names[g.group[n]]))
-        places = g.spill.fetch([best, *rest], "place")
-        texts = g.spill.fetch(rest)
-        for number, place, text in zip(rest, places[1:], texts, strict=True):
-            self.gone[number] = True
-            g.items.unkeep(Drop(reason, f"of {places[0]}"), place, text)
+        self.gone[rest] = True
+        shown = rest[: max(0, EXAMPLES - len(g.items.examples.get(reason, ())))]
+        if shown:
+            kept, *places = g.spill.fetch([best, *shown], "place")
+            for place, text in zip(places, g.spill.fetch(shown), strict=True):
+                g.items.unkeep(Drop(reason, f"of {kept}"), place, text)
+        g.items.unkeep_many(reason, len(rest) - len(shown))
 
     def _unite(self, one: int, other: int) -> None:
         one, other = self._find(one), self._find(other)
@@ -112,17 +115,15 @@ class Duplicates:
 
 
 def arrange(
-    gathered: Gathered, duplicates: Duplicates, *, dev: Amount | None, test: Amount | None, seed: int, stratified: bool,
-    train_rows: int | None,
-) -> Arranged:  # fmt: skip
-    """Split what is left by group, and choose the training rows.
+    gathered: Gathered, duplicates: Duplicates, *, dev: Amount | None, test: Amount | None, seed: int, stratified: bool
+) -> Arranged:
+    """Split what is left by group.
 
     Args:
         dev: a share, a number of groups, or None where files of their own were given.
         test: likewise.
-        seed: of the split and of the choice of training rows.
+        seed: of the split.
         stratified: by the strata of the items.
-        train_rows: at most so many, or None.
 
     Raises:
         InputError: too few groups, or a split would be empty.
@@ -146,25 +147,9 @@ def arrange(
     split = np.where(side == SIDES.index(""), table[group], np.where(side == SIDES.index("dev"), 1, 2)).astype(np.int8)
     split[duplicates.gone] = DROPPED
     arranged = Arranged(split, group, names)
-    if train_rows is not None:
-        _subset(gathered, arranged, train_rows, seed)
     for number, name in enumerate(SPLITS):
         if not (split == number).any():
             raise InputError(
                 f"no text is left for {name}", where=f"data.split.{name}", fix="bring more texts, or loosen data.clean"
             )
     return arranged
-
-
-def _subset(gathered: Gathered, arranged: Arranged, count: int, seed: int) -> None:
-    train = np.flatnonzero(arranged.split == SPLITS.index("train"))
-    if count > len(train):
-        raise InputError(
-            f"data.split.train_rows is {count:,}, and there are {len(train):,} training rows",
-            where="data.split.train_rows",
-            fix="give a smaller number, or remove it to train on all",
-        )
-    chosen = nested_subset([gathered.digest(int(number)) for number in train], count, seed)
-    left = np.delete(train, chosen)
-    arranged.split[left] = DROPPED
-    gathered.items.unkeep_many("not-in-train-rows", len(left))

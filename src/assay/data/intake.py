@@ -5,6 +5,7 @@ Memory holds a few dozen bytes per item: its group, stratum, side, size and hash
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,10 +33,10 @@ from assay.data.readers import Row, is_table, read_rows
 from assay.data.segment import blocks
 from assay.data.sources import SourceFile
 from assay.data.spill import Spill, Spilled
-from assay.data.tally import Drop, Tally
+from assay.data.tally import BEYOND, Drop, Tally
 
 SIDES = ("", "dev", "test")  # given by files of their own; "" is divided by the split
-_FIRST = 20  # rows that a format is decided from
+_FIRST = 200  # rows that a format is decided from
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def gather(files: Sequence[tuple[SourceFile, str]], settings: Settings, folder: 
         fix="look at these rows; correct the file or data.format, or allow more with data.max_bad_rows",
     )
     if not gathered.items.kept:
-        raise _nothing_left(gathered, files[0][0].where)
+        raise _nothing_left(gathered, files[0][0].where, is_text=not any(tables))
     return gathered
 
 
@@ -144,20 +145,23 @@ class _Intake:
         if self.g.layout is None or self.g.rule is None:
             raise ValueError("the layout is decided first")
         if side == "" and self.s.max_rows is not None and self.g.rows.kept >= self.s.max_rows:
-            return self.g.rows.drop(Drop("beyond-max-rows"), place)
+            return self.g.rows.drop(BEYOND, place)
+        stratum = "" if self.s.stratify is None else _value(row, self.s.stratify, "data.split.stratify")
+        rule = self.g.rule.rule
+        group = _value(row, rule, "data.group") if isinstance(rule, str) else file_group if "file" in rule else None
+        for value in (stratum, group):
+            if isinstance(value, Drop):
+                return self.g.rows.drop(value, place)
         draft = self._cleaned(self.g.layout.parse(row), place)
         if draft is None:
             return None
         self.g.repeats.add(row.columns)
-        stratum = "" if self.s.stratify is None else _value(row, self.s.stratify, "data.split.stratify")
-        rule = self.g.rule.rule
-        group = _value(row, rule, "data.group") if isinstance(rule, str) else file_group if "file" in rule else None
         if group is None:
             # not by number: the same rows in another order are in the same groups
             group = f"row {content_hash(draft.text, draft.turns)[:16]}"
         self.row += 1
         for spilled in self._cut(draft, place):
-            self._add(spilled, group, stratum, side)
+            self._add(spilled, str(group), str(stratum), side)
         return None
 
     def texts(self, files: Sequence[tuple[SourceFile, str]]) -> None:
@@ -173,7 +177,7 @@ class _Intake:
                 if self.g.layout is None:
                     self.g.layout = self._decide([row])
                 if side == "" and self.s.max_rows is not None and self.g.rows.kept >= self.s.max_rows:
-                    self.g.rows.drop(Drop("beyond-max-rows"), file.name)
+                    self.g.rows.drop(BEYOND, file.name)
                     continue
                 draft = self._cleaned(self.g.layout.parse(row), file.name)
                 if draft is not None:
@@ -182,7 +186,7 @@ class _Intake:
             self._texts_into_items(texts)
 
     def _texts_into_items(self, texts: list[Text]) -> None:
-        self.g.rule = text_rule(self.s.group, texts)
+        self.g.rule = text_rule(self.s.group, [text for text in texts if not text.side] or texts)
         if not isinstance(self.g.rule.rule, dict):
             raise ValueError("texts have no columns")
         for text, group, piece in text_pieces(texts, self.g.rule.rule):
@@ -238,11 +242,16 @@ class _Intake:
         return None
 
     def _block_rows(self, wanted: int) -> None:
-        # by row, not by chunk: a block never ends within a row
-        sizes: dict[int, int] = {}
-        for row, size in zip(self.rows, self.g.size, strict=True):
-            sizes[row] = sizes.get(row, 0) + size
-        numbers = dict(zip(sizes, blocks(list(sizes.values()), wanted), strict=True))
+        # by row, not by chunk: a block never ends within a row; and by side: none is both trained on and held out
+        sizes: dict[int, dict[int, int]] = {}
+        for side, row, size in zip(self.g.side, self.rows, self.g.size, strict=True):
+            own = sizes.setdefault(side, {})
+            own[row] = own.get(row, 0) + size
+        numbers: dict[int, int] = {}
+        for own in sizes.values():
+            share = max(1, math.floor(wanted * sum(own.values()) / sum(self.g.size) + 0.5))
+            first = max(numbers.values(), default=-1) + 1
+            numbers |= zip(own, (first + number for number in blocks(list(own.values()), share)), strict=True)
         last = max(numbers.values(), default=0)
         self.g.groups = {block_name(number, last): number for number in range(last + 1)}
         self.g.group = array("i", (numbers[row] for row in self.rows))
@@ -254,25 +263,33 @@ def _fewer_blocks(rule: Decided, wanted: int, made: int) -> Decided:
     return Decided({"blocks": made}, f"{rule.reason}; {wanted} blocks were wanted, the text makes {made}")
 
 
-def _value(row: Row, column: str, key: str) -> str:
-    """A row's value in a column that `key` names, as text; it may not be empty."""
+def _value(row: Row, column: str, key: str) -> str | Drop:
+    """A row's value in a column that `key` names, as text; a row without one is left out.
+
+    Raises:
+        InputError: there is no such column, or it holds a list or an object.
+    """
     value = column_value(row, column, key)
-    text = "" if value is None else str(value).strip()
-    if not text or isinstance(value, list | dict):
-        found = "no value" if not text else f"a {type(value).__name__}"
+    if isinstance(value, list | dict):
         raise InputError(
-            f"row {row.index} has {found} in the column {column!r} that {key} names",
+            f"row {row.index} has a {type(value).__name__} in the column {column!r} that {key} names",
             where=row.place,
-            fix="fill it in, or remove the row",
+            fix="name a column of plain values",
         )
-    return text
+    text = "" if value is None else str(value).strip()
+    return text or Drop(f"no-{key.rpartition('.')[2]}", f"the column {column!r} is empty", bad=True)
 
 
-def _nothing_left(gathered: Gathered, where: str) -> InputError:
+def _nothing_left(gathered: Gathered, where: str, *, is_text: bool) -> InputError:
     rows, items = gathered.rows.as_json(), gathered.items.as_json()
     lost = ", ".join(f"{count} x {reason}" for reason, count in (rows["dropped"] | items["dropped"]).items())
     return InputError(
         f"no text is left of {rows['in']} row{'' if rows['in'] == 1 else 's'}: {lost}",
         where=where,
-        fix="name the column that holds the text (--set data.fields.text=NAME), or loosen data.clean",
+        fix=(
+            "name another data.group"
+            if is_text
+            else "name the column that holds the text (--set data.fields.text=NAME)"
+        )
+        + ", or loosen data.clean",
     )

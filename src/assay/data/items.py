@@ -15,7 +15,18 @@ from assay.core.files import write_atomic
 from assay.core.records import Item, Turn
 from assay.data.arrow import TURNS, turns_array, turns_of
 
-__all__ = ["BATCH", "Item", "ItemWriter", "Turn", "groups_of", "item_batches", "read_items", "without", "write_items"]
+__all__ = [
+    "BATCH",
+    "Item",
+    "ItemWriter",
+    "Turn",
+    "groups_of",
+    "item_batches",
+    "read_groups",
+    "read_items",
+    "without",
+    "write_items",
+]
 
 BATCH = 1024  # items read or written at a time
 _SCHEMA = pa.schema(
@@ -115,6 +126,11 @@ def item_batches(path: Path) -> Iterator[list[Item]]:
 def read_items(path: Path) -> list[Item]:
     """All items of a file that `write_items` wrote; see `item_batches`."""
     return [item for batch in item_batches(path) for item in batch]
+
+
+def read_groups(path: Path, groups: Collection[str]) -> list[Item]:
+    """The items of some groups of a file; nothing else of it is held."""
+    return [item for batch in item_batches(path) for item in batch if item.group in groups]
 
 
 def without(path: Path, ids: Collection[str]) -> None:

@@ -42,8 +42,8 @@ def write_manifest(path: Path, splits: Mapping[str, Path]) -> dict[str, dict[str
             for own, content in zip(rows["id"].to_pylist(), rows["sha256"].to_pylist(), strict=True):
                 digest.update(f"{own} {content}\n".encode())
             summary[name] = {
-                "items": len(rows), "groups": len(rows["group"].unique()), "bytes": pc.sum(rows["bytes"], min_count=0).as_py(),
-                "sha256": digest.hexdigest(),
+                "items": len(rows), "groups": len(rows["group"].unique()),
+                "bytes": pc.sum(rows["bytes"], min_count=0).as_py(), "sha256": digest.hexdigest(),
             }  # fmt: skip
     return summary
 

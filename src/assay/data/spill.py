@@ -80,7 +80,7 @@ class Spill:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All items in order: text, turns, place, overlap."""
-        with pa.memory_map(str(self.path)) as source:
+        with pa.OSFile(str(self.path)) as source:  # not mapped: pages of a map count as memory
             reader = pa.ipc.open_file(source)
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)
@@ -94,7 +94,7 @@ class Spill:
         """The contents (or places) of some items, in the order asked for; sorted numbers are read fastest."""
         order = sorted(range(len(numbers)), key=numbers.__getitem__)
         found = [""] * len(numbers)
-        with pa.memory_map(str(self.path)) as source:
+        with pa.OSFile(str(self.path)) as source:
             reader = pa.ipc.open_file(source)
             for batch, places in groupby(order, key=lambda at: bisect_right(self._starts, numbers[at]) - 1):
                 values = reader.get_batch(batch).column(column)

@@ -27,6 +27,9 @@ class Drop:
     bad: bool = False
 
 
+BEYOND = Drop("beyond-max-rows")  # not looked at: whether it is malformed is not known
+
+
 class Tally:
     """Counts of one kind of thing (rows, items): in = kept + dropped by reason, and examples of each reason."""
 
@@ -35,6 +38,7 @@ class Tally:
         self.came = 0
         self.kept = 0
         self.bad = 0
+        self._bad_reasons: set[str] = set()
         self.dropped: Counter[str] = Counter()
         self.examples: dict[str, list[dict[str, str]]] = {}
 
@@ -52,7 +56,9 @@ class Tally:
         """Count one thing as dropped that was counted as kept before."""
         self.kept -= kept
         self.dropped[drop.reason] += 1
-        self.bad += drop.bad
+        if drop.bad:
+            self.bad += 1
+            self._bad_reasons.add(drop.reason)
         shown = self.examples.setdefault(drop.reason, [])
         if len(shown) < EXAMPLES:
             excerpt = " ".join(text[: 4 * _EXCERPT].split())
@@ -79,20 +85,22 @@ class Tally:
         """Refuse the data when too much of it is malformed.
 
         Args:
-            most: the largest share of malformed rows that is dropped and counted.
+            most: the largest share of malformed rows, of those looked at, that is dropped and counted.
             fix: what to do.
 
         Raises:
             InputError: more are malformed; the message names the first of each reason.
         """
-        if self.came and self.bad / self.came > most:
+        looked_at = self.came - self.dropped[BEYOND.reason]
+        if looked_at and self.bad / looked_at > most:
             found = ", ".join(
                 f"{count} x {reason} (first: {self.examples[reason][0]['where']}"
                 + (f", {self.examples[reason][0]['detail']})" if self.examples[reason][0]["detail"] else ")")
                 for reason, count in self.dropped.most_common()
+                if reason in self._bad_reasons
             )
             raise InputError(
-                f"{self.bad} of {self.came} {self.what} are malformed ({self.bad / self.came:.1%}), more than "
+                f"{self.bad} of {looked_at} {self.what} are malformed ({self.bad / looked_at:.1%}), more than "
                 f"data.max_bad_rows = {most:.1%}: {found}",
                 where="data.source",
                 fix=fix,

@@ -72,6 +72,8 @@ def _plain_turn(said: Any) -> Turn | None:
 def _odd_turn(said: Any, where: str, place: str) -> Turn | Drop:
     if not isinstance(said, dict):
         raise _wrong(f"{where}: {kind_of(said)}, not an object with a role and a text", said, place)
+    if said.get("weight") == 0 or said.get("train") is False:
+        return Drop("turn-not-to-learn", "weight: 0 and train: false are not known here", bad=True)
     # A table of mixed turns gives each of them all keys, most of them null.
     speaker = next((said[key] for key in _SPEAKER if said.get(key) is not None), None)
     text = next((said[key] for key in _SPOKEN if said.get(key) is not None), None)

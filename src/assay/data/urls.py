@@ -15,7 +15,7 @@ from assay.core.errors import InputError
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _SECRET = re.compile(r"token|key|sig|secret|pass|pwd|auth|cred|session|policy|jwt|code", re.IGNORECASE)
-_HIDDEN = "***"
+HIDDEN = "***"
 _SAFE = "%/:?#[]@!$&'()*+,;=~"  # stands in a path or a query as it is written; anything else is percent-encoded
 
 _ENDING = re.compile(r"\.(?:csv|tsv|json|jsonl|ndjson|parquet|txt|md)(?:\.gz)?$", re.IGNORECASE)
@@ -82,14 +82,14 @@ def shown_url(url: str) -> str:
     """
     parts = _parts(url)
     if parts is None:  # what of it is a secret cannot be told
-        return f"{url.partition('://')[0]}://{_HIDDEN}" if "://" in url else _HIDDEN
+        return f"{url.partition('://')[0]}://{HIDDEN}" if "://" in url else HIDDEN
     user, at, host = parts.netloc.rpartition("@")
     fields = [field.partition("=") for field in parts.query.split("&")]
     query = "&".join(
-        f"{name}={_HIDDEN}" if value and _SECRET.search(unquote(name)) else f"{name}{equals}{value}"
+        f"{name}={HIDDEN}" if value and _SECRET.search(unquote(name)) else f"{name}{equals}{value}"
         for name, equals, value in fields
     )
-    return urlunsplit((parts.scheme, f"{_HIDDEN if user else ''}{at}{host}", parts.path, query, ""))
+    return urlunsplit((parts.scheme, f"{HIDDEN if user else ''}{at}{host}", parts.path, query, ""))
 
 
 def request(url: str) -> urllib.request.Request:

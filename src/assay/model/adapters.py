@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from assay.core.errors import GuardError, InputError
+from assay.core.errors import GuardError, InputError, first_line
 from assay.core.files import directory_atomic, write_text
 from assay.core.machine import out_of_memory
-from assay.model.load import DTYPES, first_line, settled, silent
+from assay.model.load import DTYPES, settled, silent
 from assay.text.tokenizer import TextTokenizer
 
 ADAPTER_FILE = "adapter_model.safetensors"

@@ -94,6 +94,16 @@ class Session:
     encoder: Encoder
     which: str = "tuned"
     has_template: bool = False  # it knows turns: the base came with a chat template, or was trained on chats
+    chats: bool = False  # it was trained on chats, so that a prompt is a user's turn
+    system: str | None = None  # the system prompt that it was trained with
+
+    def _asked(self, prompt: str) -> list[Turn]:
+        """A prompt as training saw one."""
+        return self._with_system([Turn("user", prompt)]) if self.chats else [Turn("prompt", prompt)]
+
+    def _with_system(self, turns: list[Turn]) -> list[Turn]:
+        own = self.system is not None and self.chats and turns[0].role != "system"
+        return [Turn("system", str(self.system)), *turns] if own else turns
 
     def _active(self) -> tuple[PreTrainedModel | PeftModel, Any]:
         if self.which == "base":
@@ -111,7 +121,7 @@ class Session:
         with switched:
             return [
                 generate(
-                    model, self.encoder.tokenizer, self.encoder.prompt([Turn("prompt", prompt)]),
+                    model, self.encoder.tokenizer, self.encoder.prompt(self._asked(prompt)),
                     stops=self.encoder.stops, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
                     seed=seed,
                 ).text
@@ -120,7 +130,7 @@ class Session:
 
     def stream(self, prompt: str, *, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
         """The new text piece by piece, as it comes."""
-        yield from self._stream([Turn("prompt", prompt)], seed, (max_new_tokens, temperature, top_p))
+        yield from self._stream(self._asked(prompt), seed, (max_new_tokens, temperature, top_p))
 
     def _stream(self, turns: Sequence[Turn], seed: int, decoding: tuple[int, float, float]) -> Iterator[str]:
         model, switched = self._active()
@@ -154,18 +164,27 @@ class Session:
     ) -> Iterator[str]:
         """The answer to a conversation, through the chat template that training used."""
         turns = [Turn(cast(Role, message["role"]), message["content"]) for message in messages]
-        yield from self._stream(turns, seed, (max_new_tokens, temperature, top_p))
+        yield from self._stream(self._with_system(turns), seed, (max_new_tokens, temperature, top_p))
 
 
 def open_session(
-    run: RunDir, base: BaseRef, cache: Path, *, kind: str, chat_template: str | None, which: str, console: Console
+    run: RunDir,
+    base: BaseRef,
+    cache: Path,
+    *,
+    kind: str,
+    chat_template: str | None,
+    system: str | None,
+    which: str,
+    console: Console,
 ) -> Session:
     """Load a trained run's model, in the precision and on the device of its plan."""
     decisions = read_json(run.plan)["decisions"]
     dtype, device = decisions["precision"]["value"], decisions["device"]
     model, tokenizer = load_base(base, cache, dtype=dtype, device=device, console=console)
     encoder = Encoder(tokenizer, template_of(tokenizer, chat_template))
-    knows_turns = tokenizer.chat_template is not None or read_json(run.tokens_profile)["template_sha256"] is not None
+    chats = read_json(run.tokens_profile)["template_sha256"] is not None
+    how = (encoder, which, chats or tokenizer.chat_template is not None, chats, system)
     if kind == "full":
-        return Session(load_tuned(run.model, dtype=dtype, device=device), model, encoder, which, knows_turns)
-    return Session(load_adapter(model, run.adapter), None, encoder, which, knows_turns)
+        return Session(load_tuned(run.model, dtype=dtype, device=device), model, *how)
+    return Session(load_adapter(model, run.adapter), None, *how)

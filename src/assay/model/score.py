@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -35,10 +34,14 @@ Counts = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Reading:
-    """What is to be scored: the ids, the one before the first, and which of them count (None: all)."""
+    """What is to be scored: the ids, the one before the first, and which of them count (None: all).
+
+    `size` is how many bytes (UTF-8) the ids that count stand for: what their nats are divided by.
+    """
 
     ids: Document
     context: int
+    size: int
     counts: Counts | None = None
 
     @property
@@ -115,7 +118,8 @@ class Scorer:
         self, texts: Sequence[str], *, reverse: bool = False, tick: Callable[[int], None] | None = None
     ) -> list[Nats]:
         """Per plain text, the nats of each of its tokens, in order; see `score_readings`."""
-        readings = [Reading(ids, self.context) for ids in self.tokenizer.encode_batch(list(texts))]
+        encoded = self.tokenizer.encode_batch(list(texts))
+        readings = [Reading(ids, self.context, len(t.encode())) for t, ids in zip(texts, encoded, strict=True)]
         return self.score_readings(readings, reverse=reverse, tick=tick)
 
     def score_readings(
@@ -171,13 +175,16 @@ def item_readings(items: Sequence[Item], encoder: Encoder) -> list[Reading]:
     plain = [item.text for item in items if not item.turns]
     texts = iter(encoder.tokenizer.encode_batch(plain))
     encoded = encoder.encode([item for item in items if item.turns])
-    spans = pairwise(encoded.starts.tolist())
-    return [_spoken(encoded, *next(spans)) if item.turns else Reading(next(texts), context) for item in items]
+    numbers = iter(range(len(encoded)))
+    return [
+        _spoken(encoded, next(numbers)) if item.turns else Reading(next(texts), context, item.size) for item in items
+    ]
 
 
-def _spoken(encoded: Encoded, start: int, end: int) -> Reading:
-    ids, counts = encoded.ids[start:end], encoded.content[start:end]
-    return Reading(ids[1:], int(ids[0]), counts[1:])
+def _spoken(encoded: Encoded, number: int) -> Reading:
+    own = slice(encoded.starts[number], encoded.starts[number + 1])
+    ids, counts = encoded.ids[own], encoded.content[own]
+    return Reading(ids[1:], int(ids[0]), int(encoded.said[number]), counts[1:])
 
 
 def hidden_states(model: PreTrainedModel | PeftModel, documents: Sequence[Document], device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from assay.config.data import DataConfig
@@ -33,7 +34,7 @@ from assay.data.leakage import Leak, LeakIndex
 from assay.data.manifest import write_manifest
 from assay.data.profile import Profile
 from assay.data.sources import SourceFile, SourceInfo, locate, source_fingerprint, with_names
-from assay.data.split import SPLITS, Amount
+from assay.data.split import SPLITS, Amount, nested_subset
 from assay.data.tally import Drop, Tally
 from assay.guards.data import power, split_leak
 
@@ -64,15 +65,17 @@ def prepare(data: DataConfig, out: RunDir, cache: Path, console: Console) -> Non
         near = duplicates.near(data.clean.near_duplicates, template) if data.clean.near_duplicates else None
         arranged = arrange(
             gathered, duplicates, dev=_amount(data.split.dev), test=_amount(data.split.test), seed=data.split.seed,
-            stratified=data.split.stratify is not None, train_rows=data.split.train_rows,
+            stratified=data.split.stratify is not None,
         )  # fmt: skip
         paths = {name: folder / out.split(name).name for name in SPLITS}
         _write_splits(gathered, arranged, paths)
         _say(console, gathered, arranged)
         benchmarks = read_benchmarks(data.against, cache=cache)
-        leaks, matches = _search(LeakIndex(_held(paths), template), benchmarks, paths["train"])
+        leaks, matches = _search(LeakIndex(_held(paths), template, Path(work)), benchmarks, paths["train"])
         leaked = _judge_leaks(leaks, paths, gathered.items, out)
         _drop_matches(matches, paths["train"], gathered.items)
+        # last, so that the held-out texts are the same however many rows are trained on
+        _choose(paths["train"], data.split.train_rows, data.split.seed, gathered.items)
         found = {
             "cleaned": dict(settings.cleaner.changed), "near_duplicates": near, "leaks": leaked,
             "against": benchmarks.summary(matches),
@@ -205,6 +208,27 @@ def _drop_matches(matches: Sequence[Match], path: Path, tally: Tally) -> None:
     _drop(path, {m.train_id: Drop("benchmark-match", f"shares a passage with {m.benchmark}") for m in matches}, tally)
     if not any(item_batches(path)):
         raise InputError("every training text matches a benchmark", where="data.against", fix="bring other texts")
+
+
+def _choose(path: Path, count: int | None, seed: int, tally: Tally) -> None:
+    """Keep `count` training items, chosen by the seed; None keeps all.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if count is None:
+        return
+    rows = pl.read_parquet(path, columns=["id", "sha256"])
+    if count > len(rows):
+        raise InputError(
+            f"data.split.train_rows is {count:,}, and there are {len(rows):,} training rows",
+            where="data.split.train_rows",
+            fix="give a smaller number, or remove it to train on all",
+        )
+    chosen = nested_subset([bytes.fromhex(digest) for digest in rows["sha256"]], count, seed)
+    left = set(rows["id"]) - set(rows["id"].gather(chosen))
+    without(path, left)
+    tally.unkeep_many("not-in-train-rows", len(left))
 
 
 def _drop(path: Path, drops: dict[str, Drop], tally: Tally) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def encoder_of(experiment: Experiment, tokenizer: TextTokenizer) -> Encoder:
 def show(run: RunDir, experiment: Experiment, tokenizer: TextTokenizer, count: int, *, colour: bool) -> str:
     """The first training rows as the loss sees them: decoded, with what is learned marked."""
     encoder = encoder_of(experiment, tokenizer)
-    items = [item for batch in item_batches(run.split("train")) for item in batch[:count]][:count]
+    items = islice(chain.from_iterable(item_batches(run.split("train"))), count)
     return "\n\n".join(_as_seen(encoder, item, experiment.train.max_length, colour=colour) for item in items)
 
 
@@ -78,7 +79,7 @@ def _key(run: RunDir, experiment: Experiment, encoder: Encoder) -> str:
 def _write(run: RunDir, experiment: Experiment, encoder: Encoder, folder: Path) -> dict[str, Any]:
     """Write the ids and masks; returns the profile."""
     length = experiment.train.max_length
-    gathered = _Gathered(TokenProfile(encoder.tokenizer, length), length)
+    gathered = _Gathered(TokenProfile(encoder.tokenizer, length + 1), length)
 
     def batches() -> Iterator[Encoded]:
         for items, encoded in encoder.encode_all(item_batches(run.split("train"))):
@@ -86,7 +87,11 @@ def _write(run: RunDir, experiment: Experiment, encoder: Encoder, folder: Path) 
             yield encoded
 
     write_tokens(folder, batches())
-    profile = gathered.profile.result()
+    for name in ("dev", "test") if gathered.chats else ():
+        for items in item_batches(run.split(name)):
+            for item in items:
+                encoder.render(item)  # a chat that the template refuses is better known now than after the training
+    profile = gathered.profile.result(truncated=gathered.turns)
     tokenizer, template = encoder.tokenizer, encoder.template
     return {
         "schema": 1,
@@ -96,6 +101,7 @@ def _write(run: RunDir, experiment: Experiment, encoder: Encoder, folder: Path) 
         "max_length": length,
         "loss_on": encoder.loss_on,
         "turns": gathered.turns,
+        "glued_pairs": gathered.glued,
         "splits": {"train": profile},
         "supervision": gathered.evidence(encoder),
     }
@@ -107,7 +113,7 @@ class _Gathered:
     def __init__(self, profile: TokenProfile, max_length: int) -> None:
         self.profile, self.max_length = profile, max_length
         self.turns = self.chats = False
-        self.rows = self.supervised = 0
+        self.rows = self.supervised = self.glued = 0
         self.doubled: list[str] = []
         self.unsupervised: list[str] = []
         self.sample: list[tuple[str, Item]] = []  # of the least ids, which are hashes: the order of rows is no matter
@@ -116,6 +122,7 @@ class _Gathered:
         self.profile.add(items, encoded)
         self.turns = self.turns or any(item.turns for item in items)
         self.chats = self.chats or any(turn.role == "assistant" for item in items for turn in item.turns)
+        self.glued += sum(_glued(item) for item in items)
         learned = np.concatenate([[0], np.cumsum(encoded.learn)])
         ends = encoded.starts[:-1] + np.minimum(encoded.lengths, self.max_length + 1)
         has = learned[ends] > learned[encoded.starts[:-1]]
@@ -139,6 +146,14 @@ class _Gathered:
             "compared": len(sample) if self.turns else 0,
             "shown": [_as_seen(encoder, item, self.max_length, colour=False) for item in sample[:_SHOWN]],
         }
+
+
+def _glued(item: Item) -> bool:
+    """Whether a pair's completion follows its prompt with nothing between: `...the wall?Dam.`"""
+    if not item.turns or item.turns[0].role != "prompt":
+        return False
+    prompt, completion = (turn.text for turn in item.turns)
+    return not prompt[-1:].isspace() and not completion[:1].isspace()
 
 
 def _as_seen(encoder: Encoder, item: Item, max_length: int, *, colour: bool) -> str:

@@ -48,7 +48,7 @@ def _asked(encoder: Encoder, item: Item) -> list[int]:
     answers = [number for number, turn in enumerate(item.turns) if turn.role == "assistant"]
     if encoder.template is None or not answers:
         return []
-    return encoder.prompt(item.turns[: answers[-1]])
+    return encoder.prompt(item.turns[: answers[-1]], where=f"item {item.id} ({item.group})")
 
 
 def end_of_turn(encoder: Encoder, items: Sequence[Item]) -> dict[str, Any] | None:

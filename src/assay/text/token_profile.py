@@ -65,8 +65,11 @@ class TokenProfile:
             if number in seen and token in everything:
                 self._special[token] += sum(token in content for content in contents)
 
-    def result(self) -> dict[str, Any]:
+    def result(self, *, truncated: bool = True) -> dict[str, Any]:
         """The profile as JSON; where a number would be undefined stands null.
+
+        Args:
+            truncated: longer rows are cut off; else they are cut into several sequences, and nothing is lost.
 
         Returns:
             ``rows``, ``tokens``, ``learned`` (tokens that count in the loss), ``learned_share``, ``bytes`` (template
@@ -85,6 +88,9 @@ class TokenProfile:
         lengths, learned, before_cut = np.concatenate([np.zeros((3, 0), np.int64), *self._rows], axis=1)
         total = int(lengths.sum())
         cut = np.minimum(lengths, self.max_length)
+        if not truncated:
+            full, rest = np.divmod(lengths, self.max_length)
+            cut = np.concatenate([np.full(int(full.sum()), self.max_length), rest])
         sequences = len(pack(cut[cut > 0], self.max_length))
         return {
             "rows": len(lengths),
@@ -100,7 +106,7 @@ class TokenProfile:
                 "tokens": _share(total - int(cut.sum()), total),
                 "by_length": {str(size): _share(int((lengths > size).sum()), len(lengths)) for size in LENGTHS},
             },
-            "without_learned": int((before_cut == 0).sum()),
+            "without_learned": int(((before_cut if truncated else learned) == 0).sum()),
             "sequences": sequences,
             "packing_efficiency": _share(int(cut.sum()), sequences * self.max_length),
             "doubled_prefix": self._doubled,

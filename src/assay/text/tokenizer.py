@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from assay.core.errors import InputError
+from assay.core.errors import InputError, first_line
 from assay.core.files import sha256_text
 from assay.text.flat import Flat, FlatEncoder
 from assay.text.template import default_source
@@ -55,13 +55,20 @@ class TextTokenizer:
                 fix="save the model's fast tokenizer there: AutoTokenizer.from_pretrained(...).save_pretrained(folder)",
             )
         settings_file = folder / "tokenizer_config.json"
-        settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+        try:
+            settings = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file.is_file() else {}
+            backend = Tokenizer.from_file(str(file))
+        except Exception as error:  # the Rust library raises nothing narrower
+            raise InputError(
+                f"holds a tokenizer that cannot be read: {first_line(error)}",
+                where=str(folder),
+                fix="save the model's tokenizer there again: tokenizer.save_pretrained(folder)",
+            ) from error
         template_file = folder / "chat_template.jinja"
         if template_file.is_file():
             template: str | None = template_file.read_text(encoding="utf-8")
         else:
             template = default_source(settings.get("chat_template"), str(settings_file))
-        backend = Tokenizer.from_file(str(file))
         # settings of the last call before it was saved, and none of the tokenizer's own
         backend.no_truncation()
         backend.no_padding()

@@ -32,6 +32,7 @@ LossOn = Literal["completion", "all", "last"]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
+_BLANKS = " \t"
 _FILES: dict[str, type[np.generic]] = {"ids": np.int32, "learn": np.bool_, "starts": np.int64}
 
 
@@ -66,6 +67,7 @@ class Encoded:
         starts: where each row begins, and the end of the last: one more than rows.
         sizes: bytes (UTF-8) of each row's text, with template text.
         doubled: whether a row begins with the beginning-of-text token (or the tokenizer's prefix) twice.
+        said: bytes (UTF-8) of what `content` covers of each row: what evaluation divides by.
     """
 
     ids: NDArray[np.int32]
@@ -74,6 +76,7 @@ class Encoded:
     starts: Ints
     sizes: Ints
     doubled: Bools
+    said: Ints
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -92,7 +95,9 @@ class Encoded:
         """The same with each row cut to its first `most` ids; `sizes` stay those of the whole rows."""
         kept = np.arange(self.ids.size) - self.starts[:-1].repeat(self.lengths) < most
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.minimum(self.lengths, most))])
-        return Encoded(self.ids[kept], self.learn[kept], self.content[kept], starts, self.sizes, self.doubled)
+        return Encoded(
+            self.ids[kept], self.learn[kept], self.content[kept], starts, self.sizes, self.doubled, self.said
+        )
 
 
 class Encoder:
@@ -119,9 +124,9 @@ class Encoder:
             if not item.turns:
                 pieces.add(item.text, row, learned=True, said=True)
             elif item.turns[0].role == "prompt":
-                prompt, completion = item.turns
-                pieces.add(prompt.text, row, learned=self.loss_on == "all", said=False)
-                pieces.add(completion.text, row, learned=True, said=True)
+                prompt, completion = _seamed(item)
+                pieces.add(prompt, row, learned=self.loss_on == "all", said=False)
+                pieces.add(completion, row, learned=True, said=True)
             else:
                 pieces.add_chat(self.render(item), row, self.loss_on)
         flat = self.tokenizer.encode_flat(pieces.texts, ranges=bool(pieces.chats))
@@ -149,7 +154,14 @@ class Encoder:
             raise InputError("is a chat, and there is no chat template", where=f"item {item.id} ({item.group})")
         return self.template.render(item.turns, where=f"item {item.id} ({item.group})")
 
-    def prompt(self, turns: Sequence[Turn]) -> list[int]:
+    def answers(self, item: Item) -> list[str]:
+        """What a pair or chat wants to be produced, as it stands in the text that is tokenized."""
+        if item.turns[0].role == "prompt":
+            return [_seamed(item)[1]]
+        rendered = self.render(item)
+        return [rendered.text[start:end] for start, end in rendered.content_spans]
+
+    def prompt(self, turns: Sequence[Turn], *, where: str | None = None) -> list[int]:
         """The ids that a model is asked to go on from: of a chat its turns and the beginning of an answer, else the
         prefix and the text of the first turn; never none.
 
@@ -157,9 +169,9 @@ class Encoder:
             InputError: the template refuses the chat.
         """
         if turns[0].role == "prompt" or self.template is None:
-            ids = [*self.tokenizer.prefix, *self.tokenizer.encode(turns[0].text)]
+            ids = [*self.tokenizer.prefix, *self.tokenizer.encode(turns[0].text.rstrip(_BLANKS))]
         else:
-            ids = self.tokenizer.encode(self.template.prompt(turns))
+            ids = self.tokenizer.encode(self.template.prompt(turns, where=where))
         return ids or [self.tokenizer.context or 0]
 
     @cached_property
@@ -191,7 +203,11 @@ class Encoder:
         ids[ends], learn[ends] = end, True
         learn[starts[:-1][lengths > 0]] = False
         sizes = np.bincount(owner, np.diff(flat.bytes), rows).astype(np.int64)
-        return Encoded(ids, learn, content, starts, sizes, self._doubled(ids, starts))
+        said = np.bincount(owner, np.diff(flat.bytes) * np.array(pieces.said, np.bool_), rows).astype(np.int64)
+        for number, spans in zip(pieces.chats, pieces.contents, strict=True):
+            bounds = _in_bytes(flat, pieces, number, spans)
+            said[owner[number]] += int((bounds[:, 1] - bounds[:, 0]).sum())
+        return Encoded(ids, learn, content, starts, sizes, self._doubled(ids, starts), said)
 
     def _doubled(self, ids: NDArray[np.int32], starts: Ints) -> Bools:
         tokenizer = self.tokenizer
@@ -200,6 +216,17 @@ class Encoder:
         for place, token in enumerate((*head, *head)):
             doubled[doubled] = ids[starts[:-1][doubled] + place] == token
         return doubled
+
+
+def _seamed(item: Item) -> tuple[str, str]:
+    """Prompt and completion of a pair; blanks at the prompt's end go to the completion.
+
+    Most tokenizers begin a word with the blank before it. A prompt that ends in one would leave the completion to begin
+    as no text does: the base would be judged on a stumble that any training repairs.
+    """
+    prompt, completion = (turn.text for turn in item.turns)
+    kept = prompt.rstrip(_BLANKS)
+    return kept, prompt[len(kept) :] + completion
 
 
 class _Pieces:

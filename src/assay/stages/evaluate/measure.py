@@ -13,9 +13,11 @@ from tokenizers import Tokenizer, processors
 from transformers import PreTrainedModel
 
 from assay.core.console import Console
+from assay.core.records import Item
 from assay.model.generate import Generation, generate
 from assay.model.score import ROW_TOKENS, Nats, Reading, Scorer
 from assay.text.tokenizer import TextTokenizer
+from assay.text.tokens import Encoder
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,19 @@ def generate_all(
     return [generate(model, tokenizer, p, stops=stops, seed=seed + i, **decoding) for i, p in enumerate(prompts)]
 
 
-def covered_bytes(tokenizer: TextTokenizer, texts: Sequence[str]) -> int:
-    """UTF-8 bytes of the characters that the texts' tokens stand for."""
-    bare = Tokenizer.from_str(tokenizer.backend.to_str())
+def covered_bytes(encoder: Encoder, items: Sequence[Item]) -> int:
+    """UTF-8 bytes of the characters that the scored tokens stand for, counted in another way than the scorer does: of
+    plain text by the reference tokenizer's offsets, of chats and pairs on the text of the answers itself."""
+    bare = Tokenizer.from_str(encoder.tokenizer.backend.to_str())
     bare.post_processor = processors.Sequence([])  # some of them trim white space off the offsets
+    texts = [item.text for item in items if not item.turns]
     total = 0
-    for text, encoding in zip(texts, bare.encode_batch(list(texts), add_special_tokens=False), strict=True):
+    for text, encoding in zip(texts, bare.encode_batch(texts, add_special_tokens=False), strict=True):
         covered = np.zeros(len(text), dtype=bool)
         for start, end in encoding.offsets:
             covered[start:end] = True
         total += sum(len(char.encode()) for char, seen in zip(text, covered, strict=True) if seen)
-    return total
+    return total + sum(len(answer.encode()) for item in items if item.turns for answer in encoder.answers(item))
 
 
 def median_change(one: Sequence[Nats], other: Sequence[Nats]) -> float:

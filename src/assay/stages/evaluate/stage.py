@@ -33,7 +33,7 @@ from assay.core.records import Turn
 from assay.core.rundir import RunDir, now
 from assay.core.store import Store
 from assay.data.excerpts import excerpts, pieces
-from assay.data.items import Item, read_items
+from assay.data.items import Item, read_groups, read_items
 from assay.data.manifest import read_manifest
 from assay.guards import outcome, scoring, training
 from assay.model import adapters
@@ -142,7 +142,7 @@ def evaluate(
     )  # fmt: skip
     prompts = _prompts(protocol, sample, encoder, experiment.data.system_prompt)
     before = Measured(scores, _generate(protocol, model, encoder, prompts))
-    _count_units(run, tokenizer, sample, before, probes, decisions["precision"]["value"])
+    _count_units(run, encoder, sample, before, probes, decisions["precision"]["value"])
     tuned_model = _tuned(run, protocol, model, decisions)
     del model
     gc.collect()
@@ -184,9 +184,9 @@ def _weights_are_the_trained_ones(run: RunDir) -> None:
 def _sample(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder) -> Sample:
     seed = protocol.split_seed
     test = excerpts(items, protocol.max_bytes_per_group, seed=seed)
-    train = read_items(run.split("train"))
-    groups = sorted({item.group for item in train}, key=lambda group: sha256_text(f"{seed}:{group}"))[:8]
-    some = [item for item in train if item.group in groups]
+    names = pl.scan_parquet(run.split("train")).select("group").unique().collect()["group"].to_list()
+    groups = sorted(names, key=lambda group: sha256_text(f"{seed}:{group}"))[:8]
+    some = read_groups(run.split("train"), set(groups))
     per_group = TRAIN_BYTES // len(groups)
     seen = excerpts(some, per_group, seed=seed)
     return Sample(test, pieces(test), seen, item_readings(test, encoder), item_readings(seen, encoder))
@@ -217,14 +217,14 @@ def _generate(
 
 
 def _count_units(
-    run: RunDir, tokenizer: TextTokenizer, sample: Sample, before: Measured, probes: measure.Probes, dtype: str
+    run: RunDir, encoder: Encoder, sample: Sample, before: Measured, probes: measure.Probes, dtype: str
 ) -> None:
     run.guards.check(
         scoring.unit_counting(
             tokens=(sum(r.scored for r in sample.readings), sum(len(n) for n in before.scores)),
             size=(
-                sum(len(text.encode()) for text in sample.texts),
-                measure.covered_bytes(tokenizer, sample.texts),
+                sum(reading.size for reading in sample.readings),
+                measure.covered_bytes(encoder, sample.test),
             ),
             single=[float(n.sum()) for n in probes.single],
             batched=[float(n.sum()) for n in probes.packed],
@@ -264,7 +264,7 @@ def _after(
     judge = Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride)
     scores = measure.score_with_progress(judge, sample.readings, "scoring the tuned", console)
     train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
-    train_bpb = train_nats / math.log(2) / sum(len(item.produced.encode()) for item in sample.train)
+    train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
     return Measured(scores, _generate(protocol, model, encoder, prompts), train_bpb)
 
 
@@ -288,8 +288,8 @@ def _write_texts(
     run: RunDir, sample: Sample, base: Sequence[Nats], tuned: Sequence[Nats]
 ) -> list[tuple[str, int, int, float, float]]:
     rows = [
-        (item.group, len(b), len(item.produced.encode()), float(b.sum()), float(t.sum()))
-        for item, b, t in zip(sample.test, base, tuned, strict=True)
+        (item.group, len(b), reading.size, float(b.sum()), float(t.sum()))
+        for item, reading, b, t in zip(sample.test, sample.readings, base, tuned, strict=True)
     ]
     columns = dict(zip(("group", "tokens", "bytes", "nll_base", "nll_tuned"), zip(*rows, strict=True), strict=True))
     frame = pl.DataFrame({"id": [item.id for item in sample.test], **columns})
@@ -359,7 +359,7 @@ def _conclude(
             "verdict": said.as_json(),
             "settings": settings,
             "train_sample": {
-                "tuned_bpb": after.train_bpb, "bytes": sum(len(i.produced.encode()) for i in sample.train),
+                "tuned_bpb": after.train_bpb, "bytes": sum(reading.size for reading in sample.train_readings),
             },
             "public_source": bool(manifest["source"]["public"]),
             "seconds": round(time.perf_counter() - started, 3),
@@ -369,7 +369,7 @@ def _conclude(
 
 def _overall(scores: Sequence[Nats], sample: Sample) -> dict[str, Any]:
     nats = sum(float(n.sum()) for n in scores)
-    size = sum(len(text.encode()) for text in sample.texts)
+    size = sum(reading.size for reading in sample.readings)
     return {
         "bpb": nats / math.log(2) / size,
         "perplexity": measure.perplexity(scores),

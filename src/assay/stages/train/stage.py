@@ -80,7 +80,8 @@ def _loop(
     longest = settings.max_length
     scorer = Scorer(model, encoder.tokenizer, window=longest, stride=longest, row_tokens=settings.micro_tokens)
 
-    readings, size = item_readings(dev, encoder), sum(len(item.produced.encode()) for item in dev)
+    readings = item_readings(dev, encoder)
+    size = sum(reading.size for reading in readings)
 
     def look() -> dict[str, float]:
         nats = sum(float(n.sum()) for n in scorer.score_readings(readings))
