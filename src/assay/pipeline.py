@@ -34,7 +34,7 @@ from assay.core.optional import installed, require_training
 from assay.core.receipt import version
 from assay.core.rundir import STAGES, RunDir
 from assay.core.store import Store
-from assay.core.usage import peak_memory
+from assay.core.usage import give_back, peak_memory
 from assay.model.registry import BaseRef, locate, tokenizer_at_hand
 
 if TYPE_CHECKING:
@@ -326,6 +326,7 @@ def _prepare_data(run: RunDir, work: Work) -> None:
         work.console.note("prepared data: from an earlier run with the same data")
         return
     prepare(work.loaded.experiment.data, run, work.cache, work.console)
+    give_back()
     GuardBook(run.data / "guards.json").add(*(r for r in run.guards.records() if r.stage == "prepare"))
     store.keep("prepare", key, run.data)
 

@@ -88,7 +88,7 @@ def test_the_book_on_disk_has_the_documented_keys(tmp_path: Path) -> None:
 def test_dropping_a_stage_forgets_its_records_alone(tmp_path: Path) -> None:
     book = GuardBook(tmp_path / "guards.json")
     book.drop_stages("train")
-    book.add(record("supervision", "pass", "a"), record("split-leak", "pass", "b"))
+    book.add(record("weights-moved", "pass", "a"), record("split-leak", "pass", "b"))
     book.drop_stages("train", "report")
     assert [r.guard for r in book.records()] == ["split-leak"]
 

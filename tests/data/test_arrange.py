@@ -50,7 +50,7 @@ def arranged(items: list[Given], folder: Path, *, drop: bool = True, near: bool 
     duplicates.exact()
     if near:
         duplicates.near(0.8, Template())
-    settings = {"dev": 0.2, "test": 0.2, "seed": 0, "stratified": False, "train_rows": None} | how
+    settings = {"dev": 0.2, "test": 0.2, "seed": 0, "stratified": False} | how
     found: Arranged = arrange(own, duplicates, **settings)
     own.items.check()
     assert own.items.kept == int((found.split != DROPPED).sum())
@@ -130,51 +130,22 @@ def test_what_is_kept_stays_together(tmp_path_factory: pytest.TempPathFactory, i
 
 
 @settings(max_examples=25)
-@given(
-    items_,
-    st.randoms(use_true_random=False),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from([None, 3]),
-)
+@given(items_, st.randoms(use_true_random=False), st.booleans(), st.booleans())
 def test_the_order_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory,
     items: list[Given],
     rng: random.Random,
     drop: bool,
     stratified: bool,
-    train_rows: int | None,
 ) -> None:
     items = items + MANY
     found = []
     for _ in range(2):
-        sides, names, dropped = arranged(
-            items, tmp_path_factory.mktemp("a"), drop=drop, stratified=stratified, train_rows=train_rows
-        )
+        sides, names, dropped = arranged(items, tmp_path_factory.mktemp("a"), drop=drop, stratified=stratified)
         listed = [(i.text, name, side) for i, name, side in zip(items, names, sides, strict=True) if side is not None]
         found.append((sorted(listed), dropped))
         rng.shuffle(items)
     assert found[0] == found[1]
-
-
-@settings(max_examples=25)
-@given(items_, st.integers(1, 8), st.integers(1, 8), st.integers(0, 9))
-def test_smaller_choices_of_training_rows_lie_within_larger_ones(
-    tmp_path_factory: pytest.TempPathFactory, items: list[Given], one: int, other: int, seed: int
-) -> None:
-    items = items + MANY
-    found = []
-    for count in (min(one, other), max(one, other), None):
-        sides, _, dropped = arranged(items, tmp_path_factory.mktemp("a"), train_rows=count, seed=seed)
-        chosen = {number for number, side in enumerate(sides) if side == "train"}
-        if count is not None:
-            assert len(chosen) == count
-        found.append((chosen, [None if side == "train" else side for side in sides], dropped))
-    (small, held, few), (large, too, _), (every, also, all_) = found
-    assert small <= large <= every
-    assert held == too == also  # what is held out is the same
-    left = few.pop("not-in-train-rows", 0)
-    assert (few, left) == (all_, len(every) - len(small))
 
 
 def test_a_stratum_gives_its_share(tmp_path: Path) -> None:
@@ -219,9 +190,6 @@ def test_faults(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the data has 2 groups.*1 x duplicate dropped"):
         arranged(lost, tmp_path)
     items = [Given(prose(n), f"g{n}") for n in range(10)]
-    with pytest.raises(InputError, match=r"train_rows is 7, and there are 6 training rows") as caught:
-        arranged(items, tmp_path, train_rows=7)
-    assert caught.value.where == "data.split.train_rows"
     held = [*items, Given(prose(0), "exam", "", "dev")]
     exam = [item._replace(side="test") if item.group == "g0" else item for item in held]
     with pytest.raises(InputError, match="no text is left for dev"):

@@ -180,17 +180,23 @@ def test_a_web_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return write(tmp_path / "pub.csv", "text\nx\n")
 
     monkeypatch.setattr(sources, "download_url", download)
-    url = "https://user:pass@example.org/sheet/pub?output=csv&token=abc"
+    url = "https://example.org/sheet/pub?output=csv"
     located = locate([url], sha256="0" * 64, cache=tmp_path)
     assert asked == [(url, "0" * 64, tmp_path)]
     (file,) = located.files
-    shown = "https://***@example.org/sheet/pub?output=csv&token=***"
-    assert (file.name, file.where, located.spec, file.public, file.packed) == ("pub.csv", shown, shown, False, False)
+    assert (file.name, file.where, located.spec, file.public, file.packed) == ("pub.csv", url, url, False, False)
     assert SourceInfo.of([located]).files == [{"name": "pub.csv", "sha256": sha256_of("text\nx\n"), "bytes": 7}]
     assert source_fingerprint([url], sha256=None, cache=tmp_path) == {
         "files": [{"name": "pub.csv", "sha256": sha256_of("text\nx\n")}],
         "packages": [],
     }
+
+
+@pytest.mark.parametrize("url", ["https://me:PASS@example.org/a.csv", "https://example.org/a.csv?token=PASS"])
+def test_an_address_with_a_secret_is_refused_before_anything_is_asked(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InputError, match="holds a password or key") as caught:
+        locate([url], sha256=None, cache=tmp_path)
+    assert "PASS" not in str(caught.value)
 
 
 @pytest.mark.parametrize("public", [True, False])

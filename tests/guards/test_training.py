@@ -24,7 +24,7 @@ def sound(record: GuardRecord) -> GuardRecord:
 def test_supervision(rows: int, supervised: int, status: str) -> None:
     found = sound(supervision(rows, supervised, unsupervised=["row 7"]))
     assert found.status == status
-    assert (found.cls, found.stage) == ("V", "train")
+    assert (found.cls, found.stage) == ("V", "prepare")
     if rows:
         assert found.measured["share"] == supervised / rows
         assert f"{supervised} of {rows} rows" in found.why

@@ -340,6 +340,12 @@ def test_a_kill_leaves_whole_data_or_none(tmp_path: Path, delay: float) -> None:
     assert run.manifest.read_bytes() == clean.manifest.read_bytes()
 
 
+def test_more_training_rows_than_there_are_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train_rows is 500, and there are \d+ training rows") as caught:
+        do(table(tmp_path / "a.jsonl", healthy()), tmp_path / "run", split={"train_rows": 500})
+    assert caught.value.where == "data.split.train_rows"
+
+
 def test_prepare_imports_no_torch() -> None:
     script = "import sys, assay.stages.prepare; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

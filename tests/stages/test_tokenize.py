@@ -43,7 +43,8 @@ def experiment(train: dict[str, Any] | None = None, **data: Any) -> Experiment:
 def a_run(folder: Path, items: list[Item]) -> RunDir:
     run = RunDir(folder)
     run.data.mkdir(parents=True)
-    write_items(run.split("train"), [items])
+    for name in ("train", "dev", "test"):
+        write_items(run.split(name), [items])
     return run
 
 

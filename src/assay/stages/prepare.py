@@ -24,6 +24,7 @@ from assay.core.errors import InputError
 from assay.core.files import directory_atomic, write_json
 from assay.core.records import Item, item_id
 from assay.core.rundir import RunDir
+from assay.core.usage import give_back
 from assay.data.against import Benchmarks, Match, read_benchmarks
 from assay.data.arrange import Arranged, Duplicates, arrange
 from assay.data.clean import Cleaner
@@ -67,6 +68,7 @@ def prepare(data: DataConfig, out: RunDir, cache: Path, console: Console) -> Non
             gathered, duplicates, dev=_amount(data.split.dev), test=_amount(data.split.test), seed=data.split.seed,
             stratified=data.split.stratify is not None,
         )  # fmt: skip
+        give_back()
         paths = {name: folder / out.split(name).name for name in SPLITS}
         _write_splits(gathered, arranged, paths)
         _say(console, gathered, arranged)
@@ -80,6 +82,8 @@ def prepare(data: DataConfig, out: RunDir, cache: Path, console: Console) -> Non
             "cleaned": dict(settings.cleaner.changed), "near_duplicates": near, "leaks": leaked,
             "against": benchmarks.summary(matches),
         }  # fmt: skip
+        pa.default_memory_pool().release_unused()
+        give_back()
         splits = write_manifest(folder / out.manifest_rows.name, paths)
         manifest = _manifest(data, gathered, source) | found | {"splits": splits}
         write_json(folder / out.manifest.name, manifest)
