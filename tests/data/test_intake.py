@@ -259,7 +259,10 @@ def test_a_dropped_row_is_shown_with_its_place_and_start(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"group": "play"}, ["1 of 3 rows", "1 x no-group", "a.jsonl:2", "'play'", "data.max_bad_rows"]),
+        (
+            {"group": "play", "max_bad_rows": 0.01},
+            ["1 of 3 rows", "1 x no-group", "a.jsonl:2", "'play'", "data.max_bad_rows"],
+        ),
         ({"stratify": "kind"}, ["/home/me/a.jsonl:3", "row 3", "a list", "'kind'", "data.split.stratify"]),
         ({"group": "genre"}, ["'genre'", "data.group", "play"]),
         ({"group": {"heading": "^#"}}, ["data.group", "this is a table"]),

@@ -36,6 +36,7 @@ from assay.data.spill import Spill, Spilled
 from assay.data.tally import BEYOND, Drop, Tally
 
 SIDES = ("", "dev", "test")  # given by files of their own; "" is divided by the split
+_UNFILLED = {"data.group": "no-group", "data.split.stratify": "no-stratum"}
 _FIRST = 200  # rows that a format is decided from
 
 
@@ -277,7 +278,7 @@ def _value(row: Row, column: str, key: str) -> str | Drop:
             fix="name a column of plain values",
         )
     text = "" if value is None else str(value).strip()
-    return text or Drop(f"no-{key.rpartition('.')[2]}", f"the column {column!r} is empty", bad=True)
+    return text or Drop(_UNFILLED[key], f"the column {column!r} is empty", bad=True)
 
 
 def _nothing_left(gathered: Gathered, where: str, *, is_text: bool) -> InputError:
