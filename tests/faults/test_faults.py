@@ -209,7 +209,8 @@ def test_seeds_one_seed_cannot_speak_for_the_recipe(case):
 
 
 def _marked(rows):
-    return [row | {"text": "".join("<|im_start|>" * 3 + char for char in row["text"][:60])} for row in rows]
+    """Marks between words, not letters: texts of single letters would be much alike."""
+    return [row | {"text": "".join("<|im_start|>" * 4 + word for word in row["text"].split()[:30])} for row in rows]
 
 
 def test_output_hygiene_markers_learnt_from_the_texts(case, rows, base_with_prefix):
