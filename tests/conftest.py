@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from assay import pipeline
 from assay.core.cache import cache_dir
 from assay.core.files import write_json, write_text
 from assay.core.guard import record
@@ -24,6 +25,8 @@ if _WORKER and hasattr(os, "sched_setaffinity"):
 # The same examples on every machine, however slow: a failure here is a failure everywhere.
 settings.register_profile("assay", deadline=None, derandomize=True)
 settings.load_profile("assay")
+
+SHOW_DATA = pipeline._show_data
 
 RESOLVED = """\
 schema: 1                                # file
@@ -41,6 +44,20 @@ evaluate:
     max_new_tokens: 7                    # file
     temperature: 0.5                     # default
 """
+
+
+@pytest.fixture(scope="module")
+def no_page() -> Iterator[None]:
+    """Prepared data without their page and plots, which take longer than all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_show_data", lambda run: None)
+        yield
+
+
+@pytest.fixture
+def with_page(no_page: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page all the same, for one test of a module that goes without."""
+    monkeypatch.setattr(pipeline, "_show_data", SHOW_DATA)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay import pipeline
 from assay.cli.main import main
 from assay.core.files import read_json
 from assay.core.ledger import resolve_run
@@ -28,17 +27,7 @@ from assay.core.ledger import resolve_run
 EXPERIMENT = "schema: 1\nname: fuzz\nbase: scratch:llama-tiny\ntrain: {steps: 1}\n"
 COUNT = 12  # sound rows of each file, so that there are groups for each split
 few = settings(max_examples=8)
-
-
-SHOW = pipeline._show_data
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_page() -> Iterator[None]:
-    """Page and plots take longer than all the rest; `test_whatever_is_read_can_be_shown` looks at these."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_show_data", lambda run: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_page")
 
 
 @dataclass
@@ -335,8 +324,7 @@ NASTY = [
 ]  # fmt: skip
 
 
-def test_whatever_is_read_can_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_show_data", SHOW)
+def test_whatever_is_read_can_be_shown(tmp_path: Path, with_page: None) -> None:
     rows = [{"text": f"{sign} {sentence(n)}", "group": f"{sign} {n}", "kind": sign} for n, sign in enumerate(NASTY * 3)]
     rows += [{"text": f" {sign} ", "group": "g", "kind": sign} for sign in NASTY]  # too short
     (tmp_path / "a.jsonl").write_bytes(as_lines(rows))

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+import hub_server
 import pytest
+from hub_server import Repo, commit_of
 
 from assay.core.errors import AssayError, InputError, MachineError
 from assay.data.hub import download_dataset
-
-
-def _server() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hub_server", Path(__file__).with_name("hub_server.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-hub_server = _server()
-Repo, commit_of = hub_server.Repo, hub_server.commit_of
 
 CARD = b"""---
 configs:

@@ -6,6 +6,7 @@ import errno
 import math
 import random
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,18 @@ from assay.core.records import Item
 from assay.data import grams as grams_module
 from assay.data import leakage, postings
 from assay.data.grams import Template
-from assay.data.leakage import Leak, LeakIndex, find_leaks
+from assay.data.leakage import Leak, LeakIndex
 from assay.data.words import words
 
 
 def items(texts: list[str], prefix: str) -> list[Item]:
     return [Item(f"{prefix}{n:04d}", f"{prefix} group {n}", text) for n, text in enumerate(texts)]
+
+
+def find_leaks(train: Sequence[Item], held: Sequence[Item]) -> list[Leak]:
+    """All leaks between items in memory; templates are those of the training items."""
+    template = Template.find([[item.text for item in train]], len(train))
+    return LeakIndex([held], template).scan([train])
 
 
 def leaks(train: list[str], held: list[str]) -> list[Leak]:

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.core.distribution import QUANTILES
 from assay.core.files import sha256_text
 from assay.core.records import Item, Turn
 from assay.data import profile as module
 from assay.data import signs
-from assay.data.profile import QUANTILES, Profile
+from assay.data.profile import Profile
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
 
@@ -93,25 +94,6 @@ def test_neither_the_order_nor_the_batches_matter(
     items = [item(text, group) for text, group in rows]
     shuffled = shuffler.sample(items, len(items))
     assert profiled(items) == profiled(shuffled, batch)
-
-
-@pytest.mark.parametrize(
-    ("values", "edges"),
-    [
-        ([7], [7, 8]),
-        ([2, 4, 9], list(range(2, 11))),
-        (list(range(5, 46)), list(range(5, 48, 3))),
-    ],
-)
-def test_few_whole_numbers_have_bins_of_one_width(values: list[int], edges: list[int]) -> None:
-    assert module._edges(np.array(values)) == edges
-
-
-def test_lengths_far_apart_are_spaced_by_ratio() -> None:
-    edges = module._edges(np.array([10, 100_000]))
-    ratios = np.diff(np.log(edges))
-    assert (edges[0], edges[-1]) == (10, 100_000)
-    assert ratios.std() < 0.05 * ratios.mean()
 
 
 @given(st.lists(st.tuples(st.sampled_from([f"n{i}" for i in range(200)]), st.integers(1, 50)), min_size=1))

@@ -9,7 +9,6 @@ import json
 import random
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assay import pipeline
 from assay.core.files import read_json
 from assay.core.records import Turn, content_hash, item_id
 from assay.data.items import Item, read_items
@@ -28,15 +26,7 @@ WORDS = [f"{a}{b}{c}" for a in ("ka", "lo", "mi", "nu", "re") for b in ("ba", "d
 GROUPS = [f"chapter {n}" for n in range(100)]
 SIDES = split_groups(GROUPS, 0.1, 0.2, 0)  # as any experiment over these groups has them
 TRAINED = [group for group, side in split_groups(GROUPS, 6, None, 0).items() if side == "train"]  # one side by itself
-SHOW = pipeline._show_data
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_page() -> Iterator[None]:
-    """The page of a sound preparation takes longer than all the rest; one test asks for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_show_data", lambda run: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_page")
 
 
 def prose(key: object, count: int = 60) -> str:
@@ -172,8 +162,7 @@ def test_shorter_passages_are_no_leak(over, tmp_path):
 # A benchmark question in the training rows
 
 
-def test_a_benchmark_question_is_dropped_counted_and_shown(over, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_show_data", SHOW)
+def test_a_benchmark_question_is_dropped_counted_and_shown(over, tmp_path, with_page):
     rows = rows_of()
     planted = next(row for row in rows if SIDES[row["group"]] == "train")
     question = "Which of these rivers, all of them in Europe, carries the most water to the sea in an ordinary year?"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import xml.etree.ElementTree as ET
 from html import unescape
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fixture_run
 import pytest
+from fixture_data import HOSTILE
+from fixture_page import page_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,20 +23,6 @@ from assay.data.advice import ALL_WELL, advise
 from assay.stages.compare import data_page, plots_data
 from assay.stages.compare.plots_data import Histogram, figures, write_plots
 from assay.stages.compare.words import share
-
-
-def _fixture() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fixture_run", Path(__file__).with_name("fixture_run.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fixture_run = _fixture()
-HOSTILE = fixture_run.HOSTILE
-page_of = fixture_run.load("fixture_page").page_of
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -10,11 +9,14 @@ import subprocess
 import sys
 from html import unescape
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fixture_run
 import polars as pl
 import pytest
+from fixture_data import HOSTILE
+from fixture_page import page_of
+from fixture_run import edit, make_run
 from scipy import stats
 
 from assay.core.errors import InputError
@@ -25,20 +27,6 @@ from assay.stages.compare.plots import MAX_POINTS, thin, tick_text, ticks
 from assay.stages.compare.report import render, write_report
 from assay.stages.compare.words import chance, decimals_for, fixed, interval, short, value_text
 
-
-def _fixture() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fixture_run", Path(__file__).with_name("fixture_run.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fixture_run = _fixture()
-make_run, edit = fixture_run.make_run, fixture_run.edit
-fixture_page = fixture_run.load("fixture_page")
-page_of = fixture_page.page_of
 FAILED = record(
     "adapter-effect",
     "fail",
@@ -139,7 +127,7 @@ def test_text_of_users_is_escaped(run: RunDir) -> None:
     assert "<script" not in html
     assert "<img" not in html
     assert "<b>deep</b>" not in html
-    for words in (fixture_run.HOSTILE, fixture_run.HOSTILE_PROMPT, "<img src=x onerror=alert(1)>", "<b>deep</b>"):
+    for words in (HOSTILE, fixture_run.HOSTILE_PROMPT, "<img src=x onerror=alert(1)>", "<b>deep</b>"):
         assert words in unescape(page.text)
 
 

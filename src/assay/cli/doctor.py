@@ -9,11 +9,12 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from assay.cli.tables import count, table
+from assay.cli.tables import table
 from assay.core.cache import cache_dir
 from assay.core.console import Console, size
 from assay.core.machine import processor
 from assay.core.optional import installed
+from assay.core.words import count
 
 TRAIN = ("torch", "transformers", "peft", "gguf")
 FREE_DISK = 2e9  # bytes: the environment's caches and a few runs of a small model

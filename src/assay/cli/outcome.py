@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.cli.tables import count, difference, memory, number
+from assay.cli.tables import difference, memory, number
 from assay.core.console import duration, size
 from assay.core.files import read_json
 from assay.core.rundir import RunDir
-from assay.core.words import failed_validity, no_verdict
+from assay.core.words import count, failed_validity, no_verdict
 from assay.core.words import guard_line as tally
 from assay.data.advice import ALL_WELL, advise
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli.outcome import guard_line
-from assay.cli.tables import count, difference, memory, number, table
+from assay.cli.tables import difference, memory, number, table
 from assay.core.console import Console, duration, size
 from assay.core.describe import describe, guard_rows
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import Ledger, resolve_run
 from assay.core.rundir import STAGES, RunDir
-from assay.core.words import OUTCOMES, unrecorded
+from assay.core.words import OUTCOMES, count, unrecorded
 
 CLASSES = {"V": "validity", "O": "outcome", "R": "for the record"}
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}

@@ -32,11 +32,6 @@ def number(value: Any, unit: str = "", digits: int = 4) -> str:
     return f"{text} {unit}".rstrip()
 
 
-def count(amount: int, noun: str) -> str:
-    """``1 run``, ``2 runs``."""
-    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
-
-
 def memory(amount: float | None) -> str:
     """Bytes in words, or a dash where the system does not say."""
     return "-" if amount is None else size(amount)

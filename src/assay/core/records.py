@@ -10,7 +10,6 @@ from assay.core.files import sha256_text
 
 # `prompt` and `completion` are the two turns of a pair, which is joined as it stands; the others make a chat.
 Role = Literal["system", "user", "assistant", "tool", "prompt", "completion"]
-LEARNED: tuple[Role, ...] = ("assistant", "completion")  # the roles whose text a model is to produce
 
 
 class Turn(NamedTuple):
@@ -40,11 +39,6 @@ class Item:
     def size(self) -> int:
         """Bytes of the text in UTF-8."""
         return len(self.text.encode())
-
-    @property
-    def produced(self) -> str:
-        """What a model is to produce of it and is judged on: a pair's or chat's answers, of plain text all of it."""
-        return "".join(t.text for t in self.turns if t.role in LEARNED) if self.turns else self.text
 
     @property
     def sha256(self) -> str:

@@ -59,3 +59,8 @@ def no_verdict(failed: Sequence[GuardRecord]) -> str:
     """``no verdict: the validity guard split-leak failed``, with every guard among the records named once."""
     names = list(dict.fromkeys(record.guard for record in failed))
     return f"no verdict: the validity {'guard' if len(names) == 1 else 'guards'} {' and '.join(names)} failed"
+
+
+def count(amount: int, noun: str) -> str:
+    """``1 text``, ``2 texts``."""
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"

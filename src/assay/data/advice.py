@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from assay.data.facts import Facts, Json, count, listed, percent
+from assay.core.words import count
+from assay.data.facts import Facts, Json, listed, percent
 
 ALL_WELL = "Nothing to advise: no check of the prepared data found anything to change."
 

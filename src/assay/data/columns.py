@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from assay.core.errors import InputError
+from assay.data.values import newlines
 
 if TYPE_CHECKING:
     from assay.data.readers import Row
@@ -79,11 +80,6 @@ def column_text(row: Row, path: str, key: str, *, optional: bool = False) -> str
             fix=f"write it as a text, or name another column or a path into it with {key}, or write data.template",
         )
     return newlines(value)
-
-
-def newlines(text: str) -> str:
-    r"""The text with ``\n`` for each line end of another system."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def no_column(path: str, columns: Mapping[str, Any], where: str, key: str) -> InputError:

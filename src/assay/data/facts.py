@@ -63,11 +63,6 @@ def percent(share: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
-def count(amount: int, noun: str) -> str:
-    """``1 text``, ``2 texts``."""
-    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
-
-
 def listed(names: Sequence[str], most: int = 3) -> str:
     """``a, b, c and 2 more``."""
     shown = ", ".join(names[:most])

@@ -21,11 +21,11 @@ _FEW = 3  # train, dev and test
 
 @dataclass(frozen=True)
 class Text:
-    """A whole text file, cleaned: its name among the sources, its text, and the split it was given for, if any."""
+    """A whole text file, cleaned: its name among the sources, its text, and the split it was given for (or none)."""
 
     name: str
     text: str
-    side: str | None = None
+    side: str = ""
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class _Intake:
     def _row(self, row: Row, place: str, side: str, file_group: str) -> None:
         if self.g.layout is None or self.g.rule is None:
             raise ValueError("the layout is decided first")
-        if side == "" and self.s.max_rows is not None and self.g.rows.kept >= self.s.max_rows:
+        if self._enough(side):
             return self.g.rows.drop(BEYOND, place)
         stratum = "" if self.s.stratify is None else _value(row, self.s.stratify, "data.split.stratify")
         rule = self.g.rule.rule
@@ -177,7 +177,7 @@ class _Intake:
             for row in read_rows(file):
                 if self.g.layout is None:
                     self.g.layout = self._decide([row])
-                if side == "" and self.s.max_rows is not None and self.g.rows.kept >= self.s.max_rows:
+                if self._enough(side):
                     self.g.rows.drop(BEYOND, file.name)
                     continue
                 draft = self._cleaned(self.g.layout.parse(row), file.name)
@@ -195,10 +195,14 @@ class _Intake:
                 self.g.items.drop(piece, text.name)
                 continue
             for spilled in self._cut(Draft(piece, ()), f"{text.name} ({group})"):
-                self._add(spilled, group, "", text.side or "")
+                self._add(spilled, group, "", text.side)
         wanted, made = self.g.rule.rule.get("blocks"), len(self.g.groups)
         if wanted is not None and made != wanted:
             self.g.rule = _fewer_blocks(self.g.rule, wanted, made)
+
+    def _enough(self, side: str) -> bool:
+        """Whether as many rows of the source have been taken as are wanted; files of one's own are read whole."""
+        return side == "" and self.s.max_rows is not None and self.g.rows.kept >= self.s.max_rows
 
     def _cleaned(self, draft: Draft | Drop, place: str) -> Draft | None:
         """A row's cleaned draft, counted; None when it was dropped."""

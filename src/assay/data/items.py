@@ -22,6 +22,7 @@ __all__ = [
     "Turn",
     "groups_of",
     "item_batches",
+    "item_ids",
     "read_groups",
     "read_items",
     "without",
@@ -126,6 +127,12 @@ def item_batches(path: Path) -> Iterator[list[Item]]:
 def read_items(path: Path) -> list[Item]:
     """All items of a file that `write_items` wrote; see `item_batches`."""
     return [item for batch in item_batches(path) for item in batch]
+
+
+def item_ids(path: Path) -> list[str]:
+    """The ids of a file's items; nothing else of it is read."""
+    ids: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
+    return ids
 
 
 def read_groups(path: Path, groups: Collection[str]) -> list[Item]:

@@ -76,12 +76,6 @@ class Leak:
     passage: str
 
 
-def find_leaks(train: Sequence[Item], held: Sequence[Item]) -> list[Leak]:
-    """All leaks between items in memory, as `LeakIndex.scan` gives them; templates are those of the training items."""
-    template = Template.find([[item.text for item in train]], len(train))
-    return LeakIndex([held], template).scan([train])
-
-
 class _Batch(NamedTuple):
     """Items as they are compared; `tape` begins with a 0."""
 

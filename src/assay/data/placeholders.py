@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assay.core.errors import InputError
-from assay.data.columns import column_value, kind_of, newlines, short
+from assay.data.columns import column_value, kind_of, short
 
 if TYPE_CHECKING:
     from assay.data.readers import Row
+from assay.data.values import newlines
 
 KEY = "data.template"
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")

@@ -15,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from assay.core.distribution import bin_edges, histogram, quantiles
 from assay.core.optional import installed
 from assay.core.records import Item
 from assay.data.languages import PACKAGE, language_of
 from assay.data.signs import SignCounter
 
-QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-_BINS = 20
-_WIDE = 20  # longest ÷ shortest above which the bins are spaced by ratio
 _CANDIDATES = 64  # a value of a larger share than one in this many is named for certain
 _LANGUAGE_ROWS, _LANGUAGE_CHARACTERS = 500, 1000  # judged, and of each
 _JUDGEABLE = 80  # characters; a shorter text is too little to tell a language by
@@ -88,7 +86,7 @@ class Profile:
             null where a reason says why.
         """
         edges = {
-            what: _edges(np.concatenate([split.column(what) for split in self._splits.values()]))
+            what: bin_edges(np.concatenate([split.column(what) for split in self._splits.values()]))
             for what in ("bytes", "characters")
         }
         every = sum(int(split.column("bytes").sum()) for split in self._splits.values())
@@ -150,8 +148,8 @@ class _Split:
             "bytes": int(lengths["bytes"].sum()),
             "characters": characters,
             "words": self._words,
-            "histograms": {name: _histogram(values, edges[name]) for name, values in lengths.items()},
-            "quantiles": {name: _quantiles(values) for name, values in lengths.items()},
+            "histograms": {name: histogram(values, edges[name]) for name, values in lengths.items()},
+            "quantiles": {name: quantiles(values) for name, values in lengths.items()},
             "longest": {"id": name, "group": group, "bytes": size} if self._longest else None,
             "exact_duplicates": rows - len(np.unique(self.column("text"))),
             "non_ascii_share": _share(self._non_ascii, characters),
@@ -232,7 +230,7 @@ class _Turns:
         return {
             "rows": len(per_row),
             "turns": int(per_row.sum()),
-            "per_row": {"histogram": _histogram(per_row, _edges(per_row)), "quantiles": _quantiles(per_row)},
+            "per_row": {"histogram": histogram(per_row), "quantiles": quantiles(per_row)},
             "roles": {
                 role: {
                     "turns": count,
@@ -271,26 +269,3 @@ def _hashes(texts: Sequence[str]) -> _Ints:
 
 def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 6) if whole else None
-
-
-def _quantiles(values: _Ints) -> dict[str, float] | None:
-    if not len(values):
-        return None
-    return {str(q): round(v, 2) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True)}
-
-
-def _histogram(values: _Ints, edges: list[int]) -> dict[str, list[int]]:
-    return {"edges": edges, "counts": np.histogram(values, edges)[0].tolist() if edges else []}
-
-
-def _edges(values: _Ints) -> list[int]:
-    """At most 20 bins, of whole numbers, from the least to the greatest: of equal width, or where the values are wide
-    apart spaced by ratio."""
-    if not len(values):
-        return []
-    low, high = int(values.min()), int(values.max())
-    if high > _WIDE * max(1, low) and high - low >= _BINS:
-        inner = np.round(np.geomspace(max(1, low), high, _BINS)).astype(np.int64)
-        return sorted({low, high, *inner.tolist()})
-    step = -(-(high - low + 1) // _BINS)
-    return list(range(low, high + step + 1, step))

@@ -8,8 +8,9 @@ from typing import Any
 
 from assay.core.errors import InputError
 from assay.core.records import Role, Turn
-from assay.data.columns import kind_of, newlines, short
+from assay.data.columns import kind_of, short
 from assay.data.tally import Drop
+from assay.data.values import newlines
 
 _SPELLINGS: dict[Role, str] = {
     "system": "system developer",

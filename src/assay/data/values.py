@@ -114,3 +114,8 @@ def _text(text: str) -> str:
                 f"holds half of a surrogate pair ({half})", "write the character itself, or both halves"
             ) from error
     return text
+
+
+def newlines(text: str) -> str:
+    """The text with its line ends as ``\\n``."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

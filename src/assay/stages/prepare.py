@@ -30,7 +30,7 @@ from assay.data.arrange import Arranged, Duplicates, arrange
 from assay.data.clean import Cleaner
 from assay.data.grams import Template
 from assay.data.intake import Gathered, Settings, gather
-from assay.data.items import ItemWriter, groups_of, item_batches, without
+from assay.data.items import ItemWriter, groups_of, item_batches, item_ids, without
 from assay.data.leakage import Leak, LeakIndex
 from assay.data.manifest import write_manifest
 from assay.data.profile import Profile
@@ -195,7 +195,7 @@ def _search(index: LeakIndex, benchmarks: Benchmarks, path: Path) -> tuple[list[
 def _judge_leaks(leaks: Sequence[Leak], paths: dict[str, Path], tally: Tally, out: RunDir) -> dict[str, Any]:
     """Record the guard, and drop leaking held-out items where they are few enough."""
     leaking = {leak.held_id for leak in leaks}
-    counts = {name: Counter(i.id in leaking for b in item_batches(paths[name]) for i in b) for name in SPLITS[1:]}
+    counts = {name: Counter(own in leaking for own in item_ids(paths[name])) for name in SPLITS[1:]}
     held = sum(count.total() for count in counts.values())
     groups = groups_of(paths.values(), {i for leak in leaks for i in (leak.held_id, leak.train_id)}) if leaks else {}
     out.guards.check(split_leak(leaks, held, groups, emptied=not all(count[False] for count in counts.values())))

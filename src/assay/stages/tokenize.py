@@ -119,16 +119,13 @@ class _Gathered:
         self.sample: list[tuple[str, Item]] = []  # of the least ids, which are hashes: the order of rows is no matter
 
     def add(self, items: list[Item], encoded: Encoded) -> None:
-        self.profile.add(items, encoded)
+        supervised = self.profile.add(items, encoded) > 0
         self.turns = self.turns or any(item.turns for item in items)
         self.chats = self.chats or any(turn.role == "assistant" for item in items for turn in item.turns)
         self.glued += sum(_glued(item) for item in items)
-        learned = np.concatenate([[0], np.cumsum(encoded.learn)])
-        ends = encoded.starts[:-1] + np.minimum(encoded.lengths, self.max_length + 1)
-        has = learned[ends] > learned[encoded.starts[:-1]]
         self.rows += len(items)
-        self.supervised += int(has.sum())
-        self.unsupervised += [items[number].id for number in np.flatnonzero(~has)]
+        self.supervised += int(supervised.sum())
+        self.unsupervised += [items[number].id for number in np.flatnonzero(~supervised)]
         self.doubled += [items[number].id for number in np.flatnonzero(encoded.doubled)]
         candidates = [*self.sample, *((item.id, item) for item in items)]
         self.sample = heapq.nsmallest(_COMPARED, candidates, key=lambda pair: pair[0])

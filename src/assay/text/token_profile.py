@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.core.distribution import histogram, quantiles
 from assay.core.records import Item
 from assay.text.packing import pack
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoded
 
 LENGTHS = (256, 512, 768, 1024, 2048, 4096, 8192)  # usual values of train.max_length
-QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _SAMPLE = 256  # texts that go there and back
 _SAMPLED = 10_000  # up to this many characters of each
-_BINS = 20
-_WIDE = 20  # longest ÷ shortest row above which bins grow by ratio
 
 Ints = NDArray[np.int64]
 
@@ -42,19 +40,23 @@ class TokenProfile:
         ids = {token: tokenizer.backend.token_to_id(token) for token in tokenizer.special_tokens}
         self._special_ids = {token: number for token, number in ids.items() if number is not None}
 
-    def add(self, items: Sequence[Item], encoded: Encoded) -> None:
-        """Take in some items and what they were encoded to."""
+    def add(self, items: Sequence[Item], encoded: Encoded) -> Ints:
+        """Take in some items and what they were encoded to.
+
+        Returns:
+            Of each row how many tokens before the cut count in the loss.
+        """
         starts, lengths = encoded.starts, encoded.lengths
         learned = np.concatenate([np.zeros(1, np.int64), np.cumsum(encoded.learn)])
         kept = starts[:-1] + np.minimum(lengths, self.max_length)
-        self._rows.append(
-            np.stack([lengths, learned[starts[1:]] - learned[starts[:-1]], learned[kept] - learned[starts[:-1]]])
-        )
+        before_cut: Ints = learned[kept] - learned[starts[:-1]]
+        self._rows.append(np.stack([lengths, learned[starts[1:]] - learned[starts[:-1]], before_cut]))
         self._bytes += int(encoded.sizes.sum())
         self._doubled += int(encoded.doubled.sum())
         self._count_special(items, encoded)
         candidates = [*self._sample, *((item.id, item.text[:_SAMPLED]) for item in items)]
         self._sample = heapq.nsmallest(_SAMPLE, candidates)
+        return before_cut
 
     def _count_special(self, items: Sequence[Item], encoded: Encoded) -> None:
         """Count the rows whose own text spells a special token; the tokenizer takes it for a real one."""
@@ -99,8 +101,8 @@ class TokenProfile:
             "learned_share": _share(int(learned.sum()), total),
             "bytes": self._bytes,
             "tokens_per_byte": _share(total, self._bytes),
-            "histograms": {"tokens": _histogram(lengths), "learned": _histogram(learned)},
-            "quantiles": {"tokens": _quantiles(lengths), "learned": _quantiles(learned)},
+            "histograms": {"tokens": histogram(lengths), "learned": histogram(learned)},
+            "quantiles": {"tokens": quantiles(lengths), "learned": quantiles(learned)},
             "cut": {
                 "max_length": _share(int((lengths > self.max_length).sum()), len(lengths)),
                 "tokens": _share(total - int(cut.sum()), total),
@@ -140,23 +142,3 @@ def lossy_bytes(text: str, back: str) -> int:
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
-
-
-def _quantiles(values: Ints) -> dict[str, float] | None:
-    if not values.size:
-        return None
-    return {str(q): round(v, 2) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True)}
-
-
-def _histogram(values: Ints) -> dict[str, list[int]]:
-    """At most 20 bins of whole numbers, of equal width or, where the values lie far apart, spaced by ratio."""
-    if not values.size:
-        return {"edges": [], "counts": []}
-    low, high = int(values.min()), int(values.max())
-    if high > _WIDE * max(1, low) and high - low >= _BINS:
-        inner = np.round(np.geomspace(max(1, low), high, _BINS)).astype(np.int64)
-        edges = sorted({low, high, *inner.tolist()})
-    else:
-        step = -(-(high - low + 1) // _BINS)
-        edges = list(range(low, high + step + 1, step))
-    return {"edges": edges, "counts": np.histogram(values, edges)[0].tolist()}

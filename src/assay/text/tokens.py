@@ -56,30 +56,16 @@ def chat_template(tokenizer: TextTokenizer, source: str | None = None) -> ChatTe
     return ChatTemplate(source, named=named, control_tokens=tokenizer.control_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Several items as ids, all behind each other.
-
-    Args:
-        ids: int32.
-        learn: whether an id counts in the loss; a row's first id never does, as nothing predicts it.
-        content: whether an id belongs to what is to be produced, without template text and end: what evaluation scores.
-        starts: where each row begins, and the end of the last: one more than rows.
-        sizes: bytes (UTF-8) of each row's text, with template text.
-        doubled: whether a row begins with the beginning-of-text token (or the tokenizer's prefix) twice.
-        said: bytes (UTF-8) of what `content` covers of each row: what evaluation divides by.
-    """
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of ids, all behind each other: see `Encoded`."""
 
     ids: NDArray[np.int32]
     learn: Bools
-    content: Bools
     starts: Ints
-    sizes: Ints
-    doubled: Bools
-    said: Ints
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self.starts) - 1
 
     @property
     def lengths(self) -> Ints:
@@ -91,12 +77,32 @@ class Encoded:
         own = slice(self.starts[number], self.starts[number + 1])
         return self.ids[own], self.learn[own]
 
+
+@dataclass(frozen=True)
+class Encoded(_Rows):
+    """Several items as ids, all behind each other.
+
+    Args:
+        ids: int32.
+        learn: whether an id counts in the loss; a row's first id never does, as nothing predicts it.
+        starts: where each row begins, and the end of the last: one more than rows.
+        content: whether an id belongs to what is to be produced, without template text and end: what evaluation scores.
+        sizes: bytes (UTF-8) of each row's text, with template text.
+        doubled: whether a row begins with the beginning-of-text token (or the tokenizer's prefix) twice.
+        said: bytes (UTF-8) of what `content` covers of each row: what evaluation divides by.
+    """
+
+    content: Bools
+    sizes: Ints
+    doubled: Bools
+    said: Ints
+
     def first(self, most: int) -> Encoded:
         """The same with each row cut to its first `most` ids; `sizes` stay those of the whole rows."""
         kept = np.arange(self.ids.size) - self.starts[:-1].repeat(self.lengths) < most
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.minimum(self.lengths, most))])
         return Encoded(
-            self.ids[kept], self.learn[kept], self.content[kept], starts, self.sizes, self.doubled, self.said
+            self.ids[kept], self.learn[kept], starts, self.content[kept], self.sizes, self.doubled, self.said
         )
 
 
@@ -207,7 +213,7 @@ class Encoder:
         for number, spans in zip(pieces.chats, pieces.contents, strict=True):
             bounds = _in_bytes(flat, pieces, number, spans)
             said[owner[number]] += int((bounds[:, 1] - bounds[:, 0]).sum())
-        return Encoded(ids, learn, content, starts, sizes, self._doubled(ids, starts), said)
+        return Encoded(ids, learn, starts, content, sizes, self._doubled(ids, starts), said)
 
     def _doubled(self, ids: NDArray[np.int32], starts: Ints) -> Bools:
         tokenizer = self.tokenizer
@@ -279,12 +285,8 @@ def _in_bytes(flat: Flat, pieces: _Pieces, number: int, spans: Sequence[Span]) -
 
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(_Rows):
     """Encoded rows on disk, mapped into memory: as in `Encoded`, without what training does not need."""
-
-    ids: NDArray[np.int32]
-    learn: Bools
-    starts: Ints
 
     @classmethod
     def open(cls, folder: Path) -> Tokens:
@@ -298,19 +300,6 @@ class Tokens:
         if not len(tokens.starts) or not tokens.starts[-1] == len(tokens.ids) == len(tokens.learn):
             raise InputError("its files do not fit each other", where=str(folder), fix=_AGAIN)
         return tokens
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def lengths(self) -> Ints:
-        """Ids of each row."""
-        return np.diff(self.starts)
-
-    def row(self, number: int) -> tuple[NDArray[np.int32], Bools]:
-        """Ids and loss mask of one row."""
-        own = slice(self.starts[number], self.starts[number + 1])
-        return self.ids[own], self.learn[own]
 
 
 _AGAIN = "restore the folder, or do `assay prepare` again"

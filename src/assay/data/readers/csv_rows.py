@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from assay.core.errors import InputError
 from assay.data.readers.row import Row
-from assay.data.readers.stream import LONGEST, Lines, head, newlines, row_name, unpacked
+from assay.data.readers.stream import LONGEST, Lines, head, row_name, unpacked
 from assay.data.sources import SourceFile
+from assay.data.values import newlines
 
 _DELIMITERS = ",;\t|"
 

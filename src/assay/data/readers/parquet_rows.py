@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from assay.core.errors import InputError
+from assay.core.errors import InputError, first_line
 from assay.core.files import disk_errors
 from assay.data.readers.row import Row
 from assay.data.readers.stream import unpacked
@@ -128,7 +128,7 @@ def _unreadable(column: pa.Array, name: str, before: int, file: SourceFile) -> I
             value.as_py(maps_as_pydicts="strict")
         except _FAULTS as error:
             return InputError(
-                f"row {index}, column {name!r} cannot be read: {_first_line(error)}",
+                f"row {index}, column {name!r} cannot be read: {first_line(error)}",
                 where=f"{file.where} (row {index})",
                 fix="turn it into text in UTF-8, or leave the column out",
             )
@@ -137,11 +137,7 @@ def _unreadable(column: pa.Array, name: str, before: int, file: SourceFile) -> I
 
 def _damaged(file: SourceFile, what: str, error: Exception | None) -> InputError:
     return InputError(
-        f"{what}: {_first_line(error)}" if error else what,
+        f"{what}: {first_line(error)}" if error else what,
         where=file.where,
         fix="get the file anew: it is cut short or damaged",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from assay.core.errors import InputError
 from assay.data.sources import SourceFile
+from assay.data.values import newlines
 
 LONGEST = 1 << 27  # bytes of one row (128 MiB): what goes on for longer is a quote or a bracket that is never closed
 _BUFFER = 1 << 20  # bytes read at a time
@@ -203,8 +204,3 @@ def too_long(where: str, row: int) -> InputError:
         where=where,
         fix="end each row with a line break, and close every quote and bracket; cut longer texts into several rows",
     )
-
-
-def newlines(text: str) -> str:
-    """The text with its line ends as ``\\n``."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from assay.core.words import count as number
 from assay.data.advice import ALL_WELL, advise
-from assay.data.facts import count as number
 from assay.data.signs import SIGNS
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import bars

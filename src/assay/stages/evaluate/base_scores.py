@@ -14,7 +14,7 @@ import transformers
 
 from assay.core.console import Console
 from assay.core.errors import GuardError
-from assay.core.files import sha256_json, sha256_text
+from assay.core.files import sha256_json
 from assay.core.store import Store
 from assay.model.attention import NAME as ATTENTION
 from assay.model.score import Nats, Reading, Scorer
@@ -30,7 +30,6 @@ BOS_RULE = "own prefix, else beginning-of-text token, else end-of-text token"
 def base_scores(
     judge: Scorer,
     readings: Sequence[Reading],
-    texts: Sequence[str],
     *,
     base_hash: str,
     setting: dict[str, Any],
@@ -42,7 +41,6 @@ def base_scores(
     Args:
         judge: the base's scorer.
         readings: what is scored.
-        texts: what the scored tokens of each stand for.
         base_hash: of its weights.
         setting: whatever else decides the scores: dtype, device, threads, processor.
 
@@ -52,7 +50,7 @@ def base_scores(
     Raises:
         GuardError: `a-a-control`: the stored scores are not what was stored.
     """
-    key = _key(judge, readings, texts, base_hash, setting)
+    key = _key(judge, readings, base_hash, setting)
     if not store.has(STAGE, key):
         scores = measure.score_with_progress(judge, readings, "scoring the base", console)
         frame = pl.DataFrame({"nats": [n.tolist() for n in scores]}, schema={"nats": pl.List(pl.Float64)})
@@ -67,22 +65,19 @@ def base_scores(
             fix="delete this folder: the base is then scored again",
         )
     scores = [row.to_numpy() for row in pl.read_parquet(folder / FILE)["nats"]]
-    some = _to_rescore(texts)
+    some = _to_rescore(readings)
     console.note(f"base scores: from an earlier run; {len(some)} of {len(scores)} texts are scored again as a check")
     again = judge.score_readings([readings[i] for i in some])
-    return scores, measure.mean_change_bpb([scores[i] for i in some], again, [texts[i] for i in some])
+    return scores, measure.mean_change_bpb([scores[i] for i in some], again, [readings[i].size for i in some])
 
 
-def _key(
-    judge: Scorer, readings: Sequence[Reading], texts: Sequence[str], base_hash: str, setting: dict[str, Any]
-) -> str:
+def _key(judge: Scorer, readings: Sequence[Reading], base_hash: str, setting: dict[str, Any]) -> str:
     tokenizer = judge.tokenizer
     versions = [torch.__version__, transformers.__version__, tokenizers.__version__]
     return sha256_json(
         [
-            SCORING, base_hash, tokenizer.sha256, tokenizer.template_sha256, [sha256_text(text) for text in texts],
-            [_hash(reading) for reading in readings], judge.window, judge.stride, judge.row_tokens, BOS_RULE, ATTENTION,
-            setting, versions,
+            SCORING, base_hash, tokenizer.sha256, tokenizer.template_sha256, [_hash(reading) for reading in readings],
+            judge.window, judge.stride, judge.row_tokens, BOS_RULE, ATTENTION, setting, versions,
         ]
     )  # fmt: skip
 
@@ -92,11 +87,11 @@ def _hash(reading: Reading) -> str:
     return hashlib.sha256(np.asarray([reading.context, *reading.ids], dtype=np.int64).tobytes() + counts).hexdigest()
 
 
-def _to_rescore(texts: Sequence[str]) -> list[int]:
+def _to_rescore(readings: Sequence[Reading]) -> list[int]:
     """The shortest texts: at most `RESCORED` of them, and beyond the first at most a quarter of all bytes."""
-    sizes = [len(text.encode()) for text in texts]
+    sizes = [reading.size for reading in readings]
     chosen: list[int] = []
-    for i in sorted(range(len(texts)), key=lambda i: (sizes[i], i))[:RESCORED]:
+    for i in sorted(range(len(sizes)), key=lambda i: (sizes[i], i))[:RESCORED]:
         if chosen and sum(sizes[j] for j in [*chosen, i]) > sum(sizes) / 4:
             break
         chosen.append(i)

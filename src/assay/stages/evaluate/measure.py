@@ -34,7 +34,7 @@ class Probes:
 
     def noise_bpb(self, texts: Sequence[str]) -> float:
         """How far a text's score moves between two measurements, on average, in bits per byte."""
-        return mean_change_bpb(self.packed, self.single, texts)
+        return mean_change_bpb(self.packed, self.single, [len(text.encode()) for text in texts])
 
 
 def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, texts: Sequence[str]) -> Probes:
@@ -85,9 +85,9 @@ def median_change(one: Sequence[Nats], other: Sequence[Nats]) -> float:
     return float(np.median(changes)) if len(changes) else 0.0
 
 
-def mean_change_bpb(one: Sequence[Nats], other: Sequence[Nats], texts: Sequence[str]) -> float:
-    """Mean over texts of |a - b|, in bits per byte."""
-    sums = [abs(a.sum() - b.sum()) / len(t.encode()) for a, b, t in zip(one, other, texts, strict=True)]
+def mean_change_bpb(one: Sequence[Nats], other: Sequence[Nats], sizes: Sequence[int]) -> float:
+    """Mean over texts of |a - b|, in bits per byte; `sizes` are their bytes."""
+    sums = [abs(a.sum() - b.sum()) / size for a, b, size in zip(one, other, sizes, strict=True)]
     return float(np.mean(sums)) / math.log(2) if sums else 0.0
 
 

@@ -96,11 +96,6 @@ class Sample:
     readings: list[Reading]  # of `test`
     train_readings: list[Reading]
 
-    @property
-    def texts(self) -> list[str]:
-        """What the models are judged on: the held-out excerpts, of pairs and chats the answers."""
-        return [item.produced for item in self.test]
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -137,7 +132,7 @@ def evaluate(
     sample = _sample(run, items, protocol, encoder)
     probes = measure.probe(model, tokenizer, protocol.window, sample.probes)
     scores, stored_noise = base_scores(
-        Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride), sample.readings, sample.texts,
+        Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride), sample.readings,
         base_hash=base.hash, setting=_setting(plan), store=store, console=console,
     )  # fmt: skip
     prompts = _prompts(protocol, sample, encoder, experiment.data.system_prompt)

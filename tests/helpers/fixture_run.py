@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import random
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fixture_data
 import polars as pl
+from fixture_data import HOSTILE
 
 from assay.core.files import append_line, sha256_text, write_json, write_text
 from assay.core.guard import GUARDS, GuardRecord, record
@@ -20,18 +20,6 @@ from assay.core.rundir import STAGES, RunDir
 PLAYS = ("Cymbeline", "Hamlet", "Julius Caesar", "King Lear", "Macbeth", "Othello", "The Tempest", "Twelfth Night")
 
 
-def load(name: str) -> ModuleType:
-    """A module beside this one: tests are no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fixture_data = load("fixture_data")
-HOSTILE = fixture_data.HOSTILE
 HOSTILE_PROMPT = "<script>alert('prompt')</script> {{ 7 * 7 }}"
 T_975 = {3: 3.182446, 5: 2.570582, 7: 2.364624}  # Student's t, two-sided 95 %, by degrees of freedom
 
