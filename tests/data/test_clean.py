@@ -174,6 +174,24 @@ def test_without_settings_nothing_changes() -> None:
     assert not cleaner.changed
 
 
+def test_repeated_turns_stay_are_merged_or_dropped() -> None:
+    said = [("system", "s"), ("user", "a"), ("user", "b"), ("assistant", "c"), ("tool", "1"), ("tool", "2"),
+            ("assistant", "d"), ("assistant", "e"), ("assistant", "f")]  # fmt: skip
+    turns = tuple(Turn(role, text) for role, text in said)
+    draft = Draft(content(turns), turns)
+    assert Cleaner().apply(draft) == draft
+    cleaner = Cleaner(repeated_turns="merge")
+    merged = cleaner.apply(draft)
+    assert [tuple(turn) for turn in merged.turns] == [
+        ("system", "s"), ("user", "a\nb"), ("assistant", "c"), ("tool", "1"), ("tool", "2"), ("assistant", "d\ne\nf"),
+    ]  # fmt: skip
+    assert merged.text == content(merged.turns)
+    assert cleaner.apply(merged) == merged
+    assert cleaner.changed == {"repeated-turns": 1}
+    assert Cleaner(repeated_turns="drop").apply(draft) == Drop("repeated-turns", "user")
+    assert Cleaner(repeated_turns="drop").apply(merged) == merged
+
+
 def test_patterns_keep_and_drop() -> None:
     settings: dict[str, Any] = {"keep": ["dragon", "^Once"], "drop": [r"\bTODO\b", "lorem"]}
     assert cleaned(Draft("Once more"), **settings) == Draft("Once more")

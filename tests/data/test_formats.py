@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from assay.core.records import Turn
 from assay.data.formats import FORMATS, Draft, Layout, decide
 from assay.data.readers import Row
 from assay.data.tally import Drop
-from assay.data.turns import ROLES
+from assay.data.turns import ROLES, unpacked
 
 HI = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
 ASKED = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -98,6 +99,27 @@ def test_alpaca() -> None:
 def test_chats_in_every_spelling(turns: list[dict[str, Any]]) -> None:
     for format in ("auto", "sharegpt", "messages"):
         assert parsed(format, conversations=turns) == Draft("Hi\nHello", CHAT)
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr, lambda said: f" {json.dumps(said, indent=2)}\n"])
+def test_a_chat_may_be_written_as_text(written: Callable[[Any], str]) -> None:
+    said = [{"role": "user", "content": 'It\'s "2"?\nYes'}, {"role": "assistant", "content": "Ça va", "name": None}]
+    plain, cell = row(messages=said), row(messages=written(said))
+    for format in ("auto", "messages"):
+        layout = decide(format, {}, None, None, [cell])
+        assert layout.format == "messages"
+        assert layout.parse(cell) == layout.parse(plain)
+    pair = row(prompt=written(said[:1]), completion=written(said[1:]))
+    assert decide("auto", {}, None, None, [pair]).parse(pair) == layout.parse(plain)
+
+
+@pytest.mark.parametrize(
+    "cell", ["[", "[{", "[{'role': 'user'}", "[{1: 2}]", "[]", "[{}]", "[" * 9999, "[{'role': f()}]"]
+)
+def test_other_texts_with_brackets_are_texts(cell: str) -> None:
+    assert unpacked(cell) == cell
+    with pytest.raises(InputError, match="holds a text, not a list of turns"):
+        decide("messages", {}, None, None, [row(messages=cell)]).parse(row(messages=cell))
 
 
 def test_the_spellings_of_roles() -> None:

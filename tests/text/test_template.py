@@ -214,6 +214,7 @@ def test_the_templates_own_refusal_names_the_item(templates: Templates) -> None:
         with pytest.raises(InputError, match=r"item 3: .*\(user, user\): Conversation roles must alternate") as error:
             compiled(source).render([Turn("user", "a"), Turn("user", "b")], where="item 3")
         assert "data.chat_template" in str(error.value.fix)
+        assert "data.clean.repeated_turns" in str(error.value.fix)
 
 
 @pytest.mark.parametrize(

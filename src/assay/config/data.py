@@ -85,6 +85,11 @@ class CleanConfig(Section):
     drop: list[Pattern] = Field(
         default_factory=list, description="Drop texts in which one of these is found.", json_schema_extra=PATTERNS
     )
+    repeated_turns: Literal["keep", "merge", "drop"] = Field(
+        default="keep",
+        description="Chats in which one side speaks twice in a row: as they are, as one turn (joined by a newline), "
+        "or not at all. Many chat templates refuse them.",
+    )
     duplicates: Literal["drop", "keep"] = Field(
         default="drop",
         description="Of equal and nearly equal texts, keep one; or keep all, on one side of the split.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from assay.core.files import sha256_text
@@ -17,6 +18,12 @@ class Turn(NamedTuple):
 
     role: Role
     text: str
+
+
+def repeated(turns: Sequence[Turn]) -> Role | None:
+    """Who speaks twice in a row: the first of user and assistant that does, or None. Several tools may answer."""
+    twice = (one.role for one, other in pairwise(turns) if one.role == other.role)
+    return next((role for role in twice if role in ("user", "assistant")), None)
 
 
 @dataclass(frozen=True, slots=True)

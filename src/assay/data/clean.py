@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 
 from assay.core.errors import InputError
 from assay.core.optional import require
-from assay.core.records import Role, Turn
+from assay.core.records import Role, Turn, repeated
 from assay.data.formats import Draft
-from assay.data.languages import PACKAGE, language_of
+from assay.data.languages import EXTRA, Languages
 from assay.data.tally import Drop
-from assay.data.turns import content
+from assay.data.turns import content, merged
 
-EXTRA = "clean"  # the extra that brings ftfy and py3langid
 NOT_JUDGED = "language-not-judged"
 _JUDGED = 2000  # characters that a language is judged by
 _LETTERS = 20  # fewer letters than that are not judged
@@ -115,10 +114,11 @@ class Cleaner:
         languages: codes of ISO 639-1; texts in others are dropped, judged by their first 2,000 characters.
         keep: regular expressions; a text in which none of them is found is dropped.
         drop: regular expressions; a text in which one of them is found is dropped.
+        repeated_turns: what is done where user or assistant speaks twice in a row: keep, merge or drop.
 
     Attributes:
-        changed: how many texts each step has changed; and as ``language-not-judged``, how many had fewer than 20
-            letters or were in no clear language, and were kept.
+        changed: how many texts each step has changed, and in how many ``repeated-turns`` were merged; and as
+            ``language-not-judged``, how many had fewer than 20 letters or were in no clear language, and were kept.
 
     Raises:
         InputError: a regular expression is invalid, or a language is not known.
@@ -135,16 +135,25 @@ class Cleaner:
         languages: Sequence[str] = (),
         keep: Sequence[str] = (),
         drop: Sequence[str] = (),
+        repeated_turns: str = "keep",
     ) -> None:
         wanted = {"mojibake": mojibake, "unicode": unicode, "quotes": quotes, "whitespace": whitespace}
         self._steps = [name for name in STEPS if wanted[name]]
-        self._languages = _known(languages)
+        self._languages = frozenset(languages)
+        self._judge = _judge_of(languages) if languages else None
         self._keep = [_compiled(pattern, "data.clean.keep") for pattern in keep]
         self._drop = [_compiled(pattern, "data.clean.drop") for pattern in drop]
+        self._repeated = repeated_turns
         self.changed: Counter[str] = Counter()
 
     def apply(self, draft: Draft) -> Draft | Drop:
         """The cleaned draft, or why it is left out; its text stays the content of its turns."""
+        if self._repeated != "keep" and (role := repeated(draft.turns)):
+            if self._repeated == "drop":
+                return Drop("repeated-turns", role)
+            self.changed["repeated-turns"] += 1
+            turns = merged(draft.turns)
+            draft = Draft(content(turns), turns)
         if not self._steps:
             return self._filtered(draft.text) or draft
         # The text of a filled template has no labels, so that it is not made of the turns.
@@ -170,13 +179,13 @@ class Cleaner:
         found = next((pattern for pattern in self._drop if pattern.search(text)), None)
         if found is not None:
             return Drop("drop-match", found.pattern)
-        return self._foreign(text[:_JUDGED]) if self._languages else None
+        return self._foreign(self._judge, text[:_JUDGED]) if self._judge else None
 
-    def _foreign(self, text: str) -> Drop | None:
+    def _foreign(self, judge: Languages, text: str) -> Drop | None:
         if sum(map(str.isalpha, text)) < _LETTERS:
             self.changed[NOT_JUDGED] += 1
             return None
-        language = language_of(text)
+        language = judge.of(text)
         if language is None:
             self.changed[NOT_JUDGED] += 1
         return None if language is None or language in self._languages else Drop("language", language)
@@ -187,19 +196,17 @@ def _changed(name: str, text: str, role: Role | None = None) -> str:
     return _STRIP.get(role, str.strip)(changed) if name == "whitespace" else changed
 
 
-def _known(languages: Sequence[str]) -> frozenset[str]:
-    if not languages:
-        return frozenset()
-    known = {code for code, _ in require(PACKAGE, extra=EXTRA).rank("text")}
+def _judge_of(languages: Sequence[str]) -> Languages:
+    judge = Languages()
     for language in languages:
-        if language not in known:
-            near = difflib.get_close_matches(language[:2].lower(), known, n=1)
+        if language not in judge.known:
+            near = difflib.get_close_matches(language[:2].lower(), judge.known, n=1)
             raise InputError(
                 f"{language!r} is no language that can be told",
                 where="data.clean.languages",
-                fix=(f"did you mean {near[0]!r}? " if near else "") + f"Known are {', '.join(sorted(known))}",
+                fix=(f"did you mean {near[0]!r}? " if near else "") + f"Known are {', '.join(sorted(judge.known))}",
             )
-    return frozenset(languages)
+    return judge
 
 
 def _compiled(pattern: str, key: str) -> re.Pattern[str]:

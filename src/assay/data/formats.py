@@ -98,7 +98,9 @@ def _text(layout: Layout, row: Row) -> Draft | Drop:
 
 def _pair(layout: Layout, row: Row) -> Draft | Drop:
     values = {field: column_value(row, column, f"data.fields.{field}") for field, column in layout.fields.items()}
-    if any(isinstance(value, list) for value in values.values()):  # both sides may be lists of turns
+    if any(
+        isinstance(value, list) or turn_keys(value) for value in values.values()
+    ):  # both sides may be lists of turns
         turns: list[Turn] = []
         for field, value in values.items():
             said = read_turns(value, layout.fields[field], row.place)

@@ -18,7 +18,7 @@ import polars as pl
 from assay.core.distribution import bin_edges, histogram, quantiles
 from assay.core.optional import installed
 from assay.core.records import Item
-from assay.data.languages import PACKAGE, language_of
+from assay.data.languages import PACKAGE, Languages
 from assay.data.signs import SignCounter
 
 _CANDIDATES = 64  # a value of a larger share than one in this many is named for certain
@@ -253,7 +253,7 @@ def _languages(texts: Sequence[str]) -> dict[str, Any]:
         return nothing | {"reason": "the package py3langid is not installed: assay[clean] brings it"}
     if not texts:
         return nothing | {"reason": f"no text has {_JUDGEABLE} characters, too few to tell"}
-    found = Counter(code for code in map(language_of, texts) if code is not None)
+    found = Counter(code for code in map(Languages().of, texts) if code is not None)
     judged = found.total()
     if 2 * judged < len(texts):
         return nothing | {"judged": judged, "reason": f"{judged} of {len(texts)} texts are clearly in one language"}

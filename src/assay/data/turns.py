@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from assay.core.errors import InputError
-from assay.core.records import Role, Turn
+from assay.core.records import Role, Turn, repeated
 from assay.data.columns import kind_of, short
 from assay.data.tally import Drop
 from assay.data.values import newlines
@@ -22,11 +24,30 @@ _SPELLINGS: dict[Role, str] = {
 ROLES: dict[str, Role] = {word: role for role, words in _SPELLINGS.items() for word in words.split()}
 _SPEAKER = ("role", "from", "speaker")  # keys of a turn, in the order in which they are looked for
 _SPOKEN = ("content", "value", "text")
+_LIST = re.compile(r"\s*\[\s*\{")
 _USUAL = (("role", "content"), ("from", "value"))
+
+
+def unpacked(value: Any) -> Any:
+    """A list of turns that a cell holds as text, in JSON or as Python writes it (so do tables saved as CSV).
+
+    Returns:
+        The list, or `value` itself where it is none.
+    """
+    if not isinstance(value, str) or not _LIST.match(value):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if turn_keys(found) else value
+    return value
 
 
 def turn_keys(value: Any) -> tuple[str, str] | None:
     """The keys of speaker and text where `value` looks like a list of turns, by its first; else None."""
+    value = unpacked(value)
     if not isinstance(value, list) or not value or not isinstance(value[0], dict):
         return None
     speaker = next((key for key in _SPEAKER if key in value[0]), None)
@@ -38,8 +59,9 @@ def read_turns(value: Any, column: str, place: str) -> list[Turn] | Drop:
     """The turns of one conversation, as they are.
 
     Args:
-        value: a list of objects with a speaker (role, from or speaker) and a text (content, value or text); a text may
-            come in parts. Tool calls are read as text: one line of JSON for each, after what is said with them.
+        value: a list of objects with a speaker (role, from or speaker) and a text (content, value or text), or such a
+            list written as text; a turn's text may come in parts. Tool calls are read as text: one line of JSON for
+            each, after what is said with them.
         column: its name, for messages.
         place: the row, for messages.
 
@@ -49,6 +71,7 @@ def read_turns(value: Any, column: str, place: str) -> list[Turn] | Drop:
     Raises:
         InputError: this is no list of turns, or a turn's text is something else.
     """
+    value = unpacked(value)
     if not isinstance(value, list | None):
         raise _wrong(f"the column {column!r} holds {kind_of(value)}, not a list of turns", value, place)
     turns = []
@@ -108,6 +131,17 @@ def conversation(turns: Sequence[Turn]) -> tuple[Turn, ...] | Drop:
         return Drop("no-assistant-turn", bad=True)
     empty = next((turn for turn in rest if not turn.text or turn.text.isspace()), None)
     return kept if empty is None else Drop("empty-turn", empty.role, bad=True)
+
+
+def merged(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The turns, with one turn where user or assistant speaks several times in a row, the texts joined by newlines."""
+    found: list[Turn] = []
+    for turn in turns:
+        if repeated([*found[-1:], turn]):
+            found[-1] = Turn(turn.role, f"{found[-1].text}\n{turn.text}")
+        else:
+            found.append(turn)
+    return tuple(found)
 
 
 def content(turns: Sequence[Turn]) -> str:

@@ -134,7 +134,7 @@ def _settings(data: DataConfig) -> Settings:
         overlap_bytes=data.chunk.overlap_bytes,
         cleaner=Cleaner(
             mojibake=c.mojibake, unicode=c.unicode, quotes=c.quotes, whitespace=c.whitespace, languages=c.languages,
-            keep=c.keep, drop=c.drop,
+            keep=c.keep, drop=c.drop, repeated_turns=c.repeated_turns,
         ),
         min_bytes=c.min_bytes,
         max_bytes=c.max_bytes,

@@ -18,6 +18,7 @@ from assay.core.files import directory_atomic, read_json, sha256_file, sha256_js
 from assay.core.records import Item
 from assay.core.rundir import RunDir
 from assay.core.store import Store
+from assay.core.usage import give_back
 from assay.data.items import item_batches
 from assay.guards.training import supervision
 from assay.text.evidence import end_of_turn, prompt_mismatches, shown
@@ -38,6 +39,7 @@ def tokenize(run: RunDir, experiment: Experiment, tokenizer: TextTokenizer, stor
         InputError: the chat template is broken, or refuses a conversation.
         GuardError: `supervision` failed.
     """
+    give_back()  # what reading the tokenizer's file took: as much again as it keeps
     encoder = encoder_of(experiment, tokenizer)
     key = _key(run, experiment, encoder)
     if store.has(STAGE, key) and store.damaged(STAGE, key):

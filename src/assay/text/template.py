@@ -24,7 +24,7 @@ import jinja2
 
 from assay.core.errors import InputError
 from assay.core.files import sha256_json
-from assay.core.records import Role, Turn
+from assay.core.records import Role, Turn, repeated
 from assay.text.jinja import Environment, marks_generation
 from assay.text.marks import Found, Span, free, read_marks, unmarked, wrap
 
@@ -48,6 +48,11 @@ DEFAULT_TEMPLATE = """\
 
 _NEUTRAL = "x"
 _KEPT = 4096  # sequences of roles whose skeletons are remembered
+_REPEATED = (
+    "one side speaks twice in a row: merge such turns or drop such conversations with data.clean.repeated_turns, or "
+    "give another template as data.chat_template"
+)
+_OTHER = "drop or mend such conversations, or give another template as data.chat_template"
 _MARK_IT = (
     "enclose what the model is to produce in {% generation %} and {% endgeneration %} in the template, end of turn "
     "included, and give it as data.chat_template"
@@ -195,7 +200,7 @@ class ChatTemplate:
                 f"the chat template refuses this conversation ({', '.join(t.role for t in turns[:6])}"
                 f"{', ...' if len(turns) > 6 else ''}): {str(error) or type(error).__name__}",
                 where=where,
-                fix="drop or mend such conversations, or give another template as data.chat_template",
+                fix=_REPEATED if repeated(turns) else _OTHER,
             ) from error
 
     def _plain(self, turns: Sequence[Turn], prompt: bool = False, where: str | None = None) -> str:

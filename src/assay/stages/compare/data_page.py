@@ -20,7 +20,7 @@ _NAMED_GROUP = 0.01  # of all bytes: a group as large as that is named
 _ROW = 4000  # characters of a row as the loss sees it
 _EXCERPT = 600  # characters of a prompt or a text that are shown
 _NAMED = {"mojibake": "encoding repaired", "unicode": "Unicode composed", "quotes": "quotes straightened",
-          "whitespace": "white space tidied"}  # fmt: skip
+          "whitespace": "white space tidied", "repeated-turns": "repeated turns merged"}  # fmt: skip
 _LEAK_KINDS = {
     "group": "the same group", "hash": "the same text", "jaccard": "a near-copy", "run": "a long passage",
     "cover": "most of a short text",
