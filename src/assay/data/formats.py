@@ -11,7 +11,7 @@ from assay.core.records import Turn
 from assay.data.columns import MISSING, column_text, column_value, find, listed, no_column, short
 from assay.data.placeholders import Template, compiled
 from assay.data.tally import Drop
-from assay.data.turns import content, conversation, read_turns, turn_keys
+from assay.data.turns import content, conversation, read_turns, turn_keys, unpacked
 
 if TYPE_CHECKING:
     from assay.data.readers import Row
@@ -98,9 +98,7 @@ def _text(layout: Layout, row: Row) -> Draft | Drop:
 
 def _pair(layout: Layout, row: Row) -> Draft | Drop:
     values = {field: column_value(row, column, f"data.fields.{field}") for field, column in layout.fields.items()}
-    if any(
-        isinstance(value, list) or turn_keys(value) for value in values.values()
-    ):  # both sides may be lists of turns
+    if any(isinstance(unpacked(value), list) for value in values.values()):  # both sides may be lists of turns
         turns: list[Turn] = []
         for field, value in values.items():
             said = read_turns(value, layout.fields[field], row.place)
