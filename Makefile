@@ -4,8 +4,11 @@
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# what `make bench-train` measures against, in an environment of its own; TRL_PYTHON=... names one that is there
+TRL        := $(VENV)/trl
+TRL_PYTHON ?= $(TRL)/bin/python
 
-.PHONY: demo test lint setup fetch clean
+.PHONY: demo test lint setup fetch bench-train clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -19,6 +22,14 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Training against TRL, on an otherwise idle machine; BENCH="--kinds lora --text frankenstein.txt" adds options.
+bench-train: setup fetch $(TRL_PYTHON)
+	$(BIN)/python benchmarks/train_vs_trl.py --trl-python $(TRL_PYTHON) $(BENCH)
+
+$(TRL)/bin/python: | $(STAMP)
+	$(BIN)/python -m venv $(TRL)
+	$@ -m pip install --quiet --constraint constraints.txt torch transformers peft datasets trl==1.16.0 || (rm -rf $(TRL); exit 1)
 
 setup: $(STAMP)
 

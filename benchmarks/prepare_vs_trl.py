@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +28,8 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-EVERY = 0.05  # seconds between two looks at the memory
+from measuring import Failed, interval, measured
+
 BATCH = 2048  # items encoded at a time
 
 
@@ -133,51 +133,16 @@ SIDES: dict[str, Callable[[Path, Path, Path, int], dict[str, Any]]] = {"trl": tr
 OURS = ("ours", "checked")
 
 
-def measured(python: str, side: str, given: argparse.Namespace) -> dict[str, Any]:
+def measured_side(python: str, side: str, given: argparse.Namespace) -> dict[str, Any]:
     """One side in a process of its own: what it reports, with the whole time and the peak of memory."""
-    import psutil
-
     work = Path(tempfile.mkdtemp())
     command = [python, __file__, str(given.rows), str(given.tokenizer), "--max-length", str(given.max_length)]
-    start, peak = time.perf_counter(), 0
-    process = subprocess.Popen(
-        [*command, "--side", side, "--work", str(work)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    watched = psutil.Process(process.pid)
-    while process.poll() is None:
-        peak = max(peak, _memory(watched))
-        time.sleep(EVERY)
-    wall = time.perf_counter() - start
-    said = process.stdout.read() if process.stdout else ""
-    shutil.rmtree(work, ignore_errors=True)
-    if process.returncode:
-        sys.exit(f"{side} ended with {process.returncode}: {' '.join(command)} --side {side} --work FOLDER")
-    return {**json.loads(said.splitlines()[-1]), "wall": wall, "memory": peak}
-
-
-def _memory(process: Any) -> int:
-    import psutil
-
-    total = 0
     try:
-        for each in (process, *process.children(recursive=True)):
-            try:
-                total += each.memory_full_info().pss
-            except psutil.Error:  # it has ended meanwhile
-                continue
-    except psutil.Error:
-        return 0
-    return total
-
-
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean, and the ends of its 95 % t interval (both the mean's, where there is one value)."""
-    import numpy as np
-    from scipy.stats import t
-
-    mean, count = float(np.mean(values)), len(values)
-    half = float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / count**0.5) if count > 1 else float("nan")
-    return mean, mean - half, mean + half
+        return measured([*command, "--side", side, "--work", str(work)])
+    except Failed as error:
+        sys.exit(f"{side} {error}")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def main() -> None:
@@ -197,8 +162,8 @@ def main() -> None:
         return
     pairs = []
     for number in range(given.pairs):
-        pair = {"trl": measured(given.trl_python, "trl", given)}
-        pair |= {side: measured(sys.executable, side, given) for side in OURS}
+        pair = {"trl": measured_side(given.trl_python, "trl", given)}
+        pair |= {side: measured_side(sys.executable, side, given) for side in OURS}
         pairs.append(pair)
         print(f"pair {number + 1}: {json.dumps(pair)}", flush=True)
     result: dict[str, Any] = {"pairs": pairs}
