@@ -17,7 +17,9 @@ MODULE_OF = {"ruamel.yaml": "ruamel"}
 # imported, and always there with another
 BROUGHT = {"markupsafe": "jinja2", "pydantic_core": "pydantic", "annotated_types": "pydantic"}
 NOT_IMPORTED = {"gguf"}  # transformers needs it to read the embedded base
-BY_NAME = {"fastokens", "ftfy", "matplotlib", "py3langid"}  # imported by a name in a text, only when needed
+TRACKERS = {"mlflow", "tensorboard", "trackio", "wandb"}
+# imported by a name in a text, only when needed
+BY_NAME = {"bitsandbytes", "fastokens", "ftfy", "matplotlib", "py3langid"} | TRACKERS
 
 
 def imported() -> set[str]:

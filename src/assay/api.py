@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from assay import byhand, pipeline
 from assay.config.load import Loaded
@@ -74,11 +74,38 @@ def prepare(
     return _until("prepare", target, [*overrides, *_source(rows)], runs_dir, new, quiet)
 
 
+@overload
 def plan(
-    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, new: bool = False, quiet: bool = True
-) -> Outcome:
-    """Predict memory and time; arguments as of `run`. Needs no torch."""
-    return _until("plan", target, overrides, runs_dir, new, quiet)
+    target: Named,
+    *,
+    device: None = None,
+    overrides: Sequence[str] = (),
+    runs_dir: Path | str = RUNS,
+    new: bool = False,
+    quiet: bool = True,
+) -> Outcome: ...
+@overload
+def plan(
+    target: Named, *, device: str, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS
+) -> dict[str, Any]: ...
+def plan(
+    target: Named,
+    *,
+    device: str | None = None,
+    overrides: Sequence[str] = (),
+    runs_dir: Path | str = RUNS,
+    new: bool = False,
+    quiet: bool = True,
+) -> Outcome | dict[str, Any]:
+    """Predict memory and time; arguments as of `run`. Needs no torch.
+
+    Args:
+        device: one of the table (t4, rtx4060, rtx4090, a100-80, h100, m2-16gb): the plan for it is returned, nothing is
+            measured and no run is made. Without it: this machine, and a run.
+    """
+    if device is None:
+        return _until("plan", target, overrides, runs_dir, new, quiet)
+    return byhand.forecast(_name(target), device, runs_dir=Path(runs_dir), overrides=overrides)
 
 
 def train(

@@ -1,19 +1,20 @@
-"""A run looked at and tried by hand: its rows as the loss sees them, its model in memory."""
+"""What is looked at or tried by hand: a run's rows as the loss sees them, its model in memory, a plan for elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assay.config.load import load_experiment
 from assay.core.cache import cache_dir
 from assay.core.console import Console
 from assay.core.errors import InputError
 from assay.core.files import read_json
-from assay.core.ledger import resolve_run
+from assay.core.ledger import existing_run, resolve_run
 from assay.core.optional import require_training
 from assay.core.rundir import RunDir
-from assay.model.registry import locate, tokenizer_at_hand
+from assay.model.registry import locate, tokenizer_at_hand, trainable_as
 
 if TYPE_CHECKING:
     from assay.model.generate import Session
@@ -64,3 +65,20 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
         run, base, cache_dir(), kind=e.adapter.kind, chat_template=e.data.chat_template, system=e.data.system_prompt,
         which=which, console=console,
     )  # fmt: skip
+
+
+def forecast(target: str, device: str, *, runs_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The plan for a device of the table, without torch, measurement or a run directory.
+
+    Args:
+        device: a key of `model.devices.DEVICES`.
+
+    Raises:
+        AssayError: there is no such device, the experiment does not stand, or its base cannot be found.
+    """
+    from assay.stages.plan import forecast as foretell
+
+    existing = existing_run(target, runs_dir)
+    experiment = load_experiment(existing.resolved if existing else target, overrides).experiment
+    base = trainable_as(locate(experiment.base, cache_dir()), experiment.adapter.kind)
+    return foretell(experiment, base, device)

@@ -29,19 +29,19 @@ from assay.core.files import (
 )
 from assay.core.guard import GuardBook, record
 from assay.core.identity import Identity, find_run, make_identity, new_run
-from assay.core.ledger import Ledger, is_run, resolve_run
+from assay.core.ledger import Ledger, existing_run
 from assay.core.optional import installed, require_training
 from assay.core.receipt import version
 from assay.core.rundir import STAGES, RunDir
 from assay.core.store import Store
 from assay.core.usage import give_back, peak_memory
-from assay.model.registry import BaseRef, locate, tokenizer_at_hand
+from assay.model.registry import BaseRef, locate, tokenizer_at_hand, trainable_as
 
 if TYPE_CHECKING:
     from assay.text.tokenizer import TextTokenizer
 
 # raised when a stage's results for the same inputs change
-VERSIONS = {"prepare": 2, "plan": 1, "train": 2, "evaluate": 2, "report": 2}
+VERSIONS = {"prepare": 2, "plan": 2, "train": 3, "evaluate": 3, "report": 2}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def run(
         AssayError: with what, where and the fix; see `core.errors` for the kinds.
     """
     console = console or Console()
-    existing = _existing(target, runs_dir)
+    existing = existing_run(target, runs_dir)
     if existing is not None and new:
         raise InputError("--new makes a run from an experiment, and this is a run", where=target, fix="leave --new out")
     loaded = load_experiment(existing.resolved if existing else target, overrides)
@@ -112,19 +112,12 @@ def run(
         Ledger(runs_dir).upsert(there)
 
 
-def _existing(target: str, runs_dir: Path) -> RunDir | None:
-    path = Path(target).expanduser()
-    if path.is_file() or (path.suffix in (".yaml", ".yml") and not is_run(path)):
-        return None
-    return resolve_run(target, runs_dir)
-
-
 def _resolve(loaded: Loaded, runs_dir: Path, console: Console) -> Work:
     from assay.stages.prepare import content, without_paths
 
     experiment, cache = loaded.experiment, cache_dir()
     data = experiment.data
-    base = locate(experiment.base, cache)
+    base = trainable_as(locate(experiment.base, cache), experiment.adapter.kind)
     identity = make_identity(
         schema=experiment.schema_version,
         base_hash=base.hash,

@@ -11,7 +11,7 @@ SURFACE = {
     "new": {"file", "target"},
     "run": STAGE,
     "prepare": STAGE | {"--show"},
-    "plan": STAGE,
+    "plan": STAGE | {"--device", "--json"},
     "train": STAGE,
     "evaluate": STAGE,
     "report": STAGE,

@@ -97,7 +97,7 @@ def test_an_override_takes_the_place_of_what_excludes_it() -> None:
     assert loaded.origins["train.epochs"] == "default"
     loaded = load(HEAD + "train: {steps: 3}\n", "train.epochs=0.5")
     assert (loaded.experiment.train.steps, loaded.experiment.train.epochs) == (None, 0.5)
-    assert load(HEAD + "adapter: {rank: 4}\n", "adapter.kind=full").experiment.adapter.kind == "full"
+    assert load(HEAD + "adapter: {rank: 4, rslora: true}\n", "adapter.kind=full").experiment.adapter.kind == "full"
 
 
 def test_a_value_that_is_no_yaml_is_taken_as_written() -> None:
@@ -164,7 +164,7 @@ def test_a_misspelt_key_has_its_place_and_the_nearest_key() -> None:
         ("rank=4", "did you mean adapter.rank?"),
         ("trian.steps=4", "did you mean train.steps?"),
         ("adapter.rank.x=4", "did you mean adapter.rank?"),
-        ("zzz=4", "the file holds the keys schema, name, base, seed, data, adapter, train, evaluate"),
+        ("zzz=4", "the file holds the keys schema, name, base, seed, track, data, adapter, train, evaluate"),
         ("foo", "write --set section.key=value"),
         ("=3", "write --set section.key=value"),
     ],
@@ -187,7 +187,12 @@ def test_wrong_overrides(override: str, fix: str) -> None:
         ("adapter:\n  rank:", "7:3 (adapter.rank)", "has no value", "give an integer ≥ 1"),
         ("adapter:\n  alpha: true", "7:10 (adapter.alpha)", "is true", "give a number > 0"),
         ("adapter:\n  targets: atention", "7:12 (adapter.targets)", "'atention'", "did you mean attention?"),
-        ("adapter:\n  kind: lroa", "7:9 (adapter.kind)", "'lroa'", "give one of full, lora; did you mean lora?"),
+        (
+            "adapter:\n  kind: lroa",
+            "7:9 (adapter.kind)",
+            "'lroa'",
+            "give one of full, lora, qlora, dora; did you mean lora?",
+        ),
         ("train: 3", "6:8 (train)", "train is 3", "it holds the keys epochs, steps,"),
         ("evaluate:\n  window: 8", "7:11 (evaluate.window)", "is 8", "give an integer ≥ 16"),
         ("evaluate:\n  prompts:\n    - ok\n    - 1984", "9:7 (evaluate.prompts)", "holds 1984", "in quotes"),
@@ -243,6 +248,10 @@ def test_wrong_special_values(override: str, what: str) -> None:
         ("train: {max_length: 4096}", "6:21 (train.max_length)", ("max_length is 4096", "batch_tokens is 2048")),
         ("evaluate: {stride: 600}", "6:20 (evaluate.stride)", ("stride is 600", "window is 512")),
         ("adapter: {kind: full, rank: 8}", "6:29 (adapter.rank)", ("kind is full", "no rank")),
+        ("adapter: {kind: full, rslora: true}", "6:31 (adapter.rslora)", ("kind is full", "no rslora")),
+        ("train: {precision: fp16, device: cpu}", "6:20 (train.precision)", ("precision is fp16", "device is cpu")),
+        ("train: {patience: 3}", "6:19 (train.patience)", ("patience is 3", "result is last")),
+        ("train: {patience: 3, result: last}", "6:19 (train.patience)", ("patience is 3", "result is last")),
         ("  split: {dev: 0.5, test: 0.5}", "6:27 (data.split.test)", ("dev + test is 1", "none to train on")),
     ],
 )
@@ -256,6 +265,9 @@ def test_keys_that_contradict_each_other(section: str, where: str, both: tuple[s
 def test_keys_that_agree_are_accepted() -> None:
     text = HEAD + "  split: {dev: 0.4, test: 0.5}\ntrain: {max_length: 64, batch_tokens: 64}\n"
     load(text + "evaluate: {window: 64, stride: 64}\nadapter: {kind: full}\n")
+    load(HEAD + "train: {precision: fp16, device: cuda, patience: 3, result: best}\n")
+    for kind in ("lora", "qlora", "dora"):
+        assert load(HEAD + f"adapter: {{kind: {kind}, rslora: true}}\n").experiment.adapter.rslora
 
 
 def test_all_problems_in_one_message() -> None:
@@ -337,7 +349,7 @@ def test_resolved_yaml_names_each_origin() -> None:
 @given(
     prompts=st.lists(st.text(min_size=1).filter(str.strip), max_size=3),
     rate=st.floats(min_value=1e-12, max_value=1e12),
-    kind=st.sampled_from(["full", "lora"]),
+    kind=st.sampled_from(["full", "lora", "qlora", "dora"]),
     steps=st.none() | st.integers(1, 10**6),
 )
 def test_resolved_yaml_loads_to_the_same_experiment(

@@ -63,6 +63,10 @@ class Case:
         """Run a command on the experiment file, with `--set` values, and give its exit code."""
         return self._call(command, str(self.file), values)
 
+    def loud(self, command: str) -> int:
+        """Run a command on the experiment file, notes and progress included."""
+        return main([command, str(self.file), "--runs-dir", str(self.runs)])
+
     def again(self, command: str) -> int:
         """Run a command on the existing run."""
         return self._call(command, str(self.run.path), ())

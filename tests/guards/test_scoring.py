@@ -65,6 +65,15 @@ def test_fresh_reload(change: float, status: str) -> None:
     assert found.measured["nll_per_token"] == pytest.approx(change)
 
 
+@pytest.mark.parametrize(
+    ("change", "status"), [(9e-3, "pass"), (1.1e-2, "warn"), (9e-2, "warn"), (0.11, "fail"), (1.0, "fail")]
+)
+def test_fresh_reload_beside_4_bit(change: float, status: str) -> None:
+    found = sound(fresh_reload([0.0, 0.0], [change * 64, -change * 64], [64, 64], four_bit=True))
+    assert found.status == status
+    assert found.threshold == {"pass": 1e-2, "warn": 1e-1}
+
+
 def test_fresh_reload_edges() -> None:
     assert sound(fresh_reload([], [], [])).status == "skip"
     assert sound(fresh_reload([1.0], [9.0], [0])).status == "skip"
@@ -127,19 +136,20 @@ def counting(**changes: Any) -> GuardRecord:
 
 
 @pytest.mark.parametrize(
-    ("shift", "fp32", "bf16"),
+    ("shift", "fp32", "short", "four_bit"),
     [
-        (0.0, "pass", "pass"),
-        (2e-3, "pass", "pass"),
-        (2e-2, "warn", "pass"),
-        (2e-1, "fail", "warn"),
-        (1, "fail", "fail"),
+        (0.0, "pass", "pass", "pass"),
+        (2e-3, "pass", "pass", "pass"),
+        (2e-2, "warn", "pass", "pass"),
+        (1e-1, "fail", "warn", "pass"),
+        (4e-1, "fail", "fail", "warn"),
+        (1, "fail", "fail", "fail"),
     ],
 )
 @pytest.mark.parametrize("column", ["batched", "reversed_order"])
-def test_unit_counting_by_dtype(shift: float, fp32: str, bf16: str, column: str) -> None:
-    assert counting(**{column: [10.0, 20.0 + shift]}).status == fp32
-    assert counting(**{column: [10.0, 20.0 + shift], "dtype": "bf16"}).status == bf16
+def test_unit_counting_by_dtype(shift: float, fp32: str, short: str, four_bit: str, column: str) -> None:
+    for dtype, status in {"fp32": fp32, "bf16": short, "fp16": short, "4-bit": four_bit}.items():
+        assert counting(**{column: [10.0, 20.0 + shift], "dtype": dtype}).status == status
 
 
 def test_unit_counting_counts_exactly() -> None:

@@ -84,7 +84,6 @@ def write_train(run: RunDir) -> None:
                 "tokens": 2040,
                 "seconds": 6.9,
                 "tokens_per_s": 295.6,
-                "skipped": False,
                 "memory": 1_650_000_000,
             },
         )
@@ -99,7 +98,7 @@ def write_train(run: RunDir) -> None:
             "first_loss": 3.62,
             "final_loss": 3.324,
             "trainable_parameters": 2_442_240,
-            "skipped_steps": 0,
+            "overflows": 0,
             "weights": {"sha256": sha256_text("adapter"), "file": "adapter/adapter_model.safetensors"},
         },
     )

@@ -16,7 +16,9 @@ SETTINGS = {"max_new_tokens": 12, "temperature": 0.9, "top_p": 0.95}
 def pair():
     model = _random(PRESETS["llama-tiny"])
     model.requires_grad_(False)
-    adapted = adapters.attach(model, kind="lora", rank=4, alpha=8.0, dropout=0.0, targets="all-linear", seed=1)
+    adapted = adapters.attach(
+        model, kind="lora", rank=4, alpha=8.0, dropout=0.0, targets="all-linear", rslora=False, seed=1
+    )
     for name, parameter in adapters.trainable(adapted).items():
         parameter.data += 0.2 if "lora_B" in name else 0.1
     tokenizer = byte_tokenizer()

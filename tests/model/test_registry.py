@@ -19,7 +19,7 @@ def test_the_alias_names_its_package_by_hash(tmp_path):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_found_and_listed(preset, tmp_path):
-    assert locate(f"scratch:{preset}", tmp_path).config["model_type"] in ("llama", "gpt2")
+    assert locate(f"scratch:{preset}", tmp_path).config["model_type"] in ("llama", "gpt2", "mistral")
     assert f"scratch:{preset}" in [row["name"] for row in model_rows(tmp_path)]
 
 

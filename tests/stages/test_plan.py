@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,7 +10,7 @@ from assay.core.errors import InputError, MachineError
 from assay.core.files import read_json, write_json
 from assay.core.rundir import RunDir
 from assay.model.registry import locate
-from assay.stages.plan import plan
+from assay.stages.plan import forecast, plan
 
 
 def experiment(folder, extra="", base="scratch:llama-tiny"):
@@ -56,7 +58,9 @@ def test_what_does_not_fit_is_said_with_what_would(run):
     endless = replace(base, config=base.config | {"max_position_embeddings": 10**9})
     with pytest.raises(MachineError, match="this training needs about") as error:
         plan(run, e, endless, Console(quiet=True))
-    assert "max_length" in str(error.value)
+    assert "train.checkpointing=on saves" in str(error.value.fix)
+    assert "train.max_length=" in str(error.value.fix)
+    assert not run.plan.exists()
 
 
 def test_a_length_beyond_the_bases_positions_is_refused(run):
@@ -70,3 +74,115 @@ def test_a_device_that_is_not_there_is_the_machines_fault(run):
     missing = "mps" if not torch.backends.mps.is_available() else "cuda"
     with pytest.raises(MachineError, match=f"no {missing} device"):
         decided(run, experiment(run.path, f"device: {missing}"))
+
+
+def test_fp16_without_a_gpu_is_the_machines_fault(run, monkeypatch):
+    from assay.model import probe
+
+    monkeypatch.setattr(probe, "pick_device", lambda wish: "cpu")
+    with pytest.raises(MachineError, match="processors compute in fp32 or bf16") as error:
+        decided(run, experiment(run.path, "precision: fp16"))
+    assert error.value.fix == "set train.precision to auto"
+
+
+def test_the_plan_says_what_it_rests_on(run):
+    result = decided(run, experiment(run.path, "device: cpu"))
+    memory, time = result["memory"], result["time"]
+    assert memory["low"] < memory["predicted"]["total"] < memory["high"]
+    assert max(memory["phases"].values()) == memory["predicted"]["total"]
+    assert memory["fits"]
+    assert memory["changes"] == []
+    assert time["predicted_train_seconds"] == time["uncorrected_train_seconds"] > 0
+    assert {"checkpointing", "offload", "optimizer", "four_bit"} <= set(result["decisions"])
+
+
+def test_the_longest_text_narrows_the_interval(run):
+    e = experiment(run.path, "device: cpu, max_length: 512")
+    loose = decided(run, e)["memory"]
+    profile = {"tokens": 9_000, "quantiles": {"tokens": {"1.0": 40.0}}}
+    write_json(run.tokens_profile, {"splits": {"train": profile}})
+    tight = decided(run, e)
+    assert tight["tokens_per_epoch"] == 9_000
+    assert tight["memory"]["low"] > loose["low"]
+    assert tight["memory"]["predicted"] == loose["predicted"]
+
+
+def receipt(cpu, dtype, predicted, taken):
+    return {
+        "hardware": {"cpu": cpu, "gpu": None},
+        "dtype": dtype,
+        "predicted": {"uncorrected_train_seconds": predicted},
+        "measured": {"train_seconds": taken},
+    }
+
+
+def test_earlier_runs_on_this_machine_correct_the_time(tmp_path):
+    from assay.core.machine import processor
+
+    run = RunDir(tmp_path / "runs" / "p" / "now")
+    write_json(run.manifest, {"splits": {"train": {"bytes": 35_000}}})
+    e = experiment(tmp_path, "device: cpu, precision: fp32")
+    assert "earlier" not in decided(run, e)["time"]["how"]
+    for number, taken in enumerate((20.0, 30.0, 90.0)):
+        write_json(tmp_path / "runs" / "p" / f"run{number}" / "receipt.json", receipt(processor(), "fp32", 10.0, taken))
+    write_json(tmp_path / "runs" / "p" / "other" / "receipt.json", receipt("another", "fp32", 10.0, 1e6))
+    write_json(tmp_path / "runs" / "p" / "short" / "receipt.json", receipt(processor(), "bf16", 10.0, 1e6))
+    write_json(tmp_path / "runs" / "p" / "open" / "receipt.json", {"hardware": {}})
+    (tmp_path / "runs" / "p" / "damaged").mkdir()
+    (tmp_path / "runs" / "p" / "damaged" / "receipt.json").write_text("{")
+    time = decided(run, e)["time"]
+    assert time["predicted_train_seconds"] == pytest.approx(3.0 * time["uncorrected_train_seconds"])  # the median
+    assert "3 earlier runs" in time["how"]
+
+
+def test_a_cards_precision_is_one_that_it_has(run):
+    found = {name: foretold(run, name)["decisions"]["precision"]["value"] for name in ("t4", "h100", "m2-16gb")}
+    assert found == {"t4": "fp16", "h100": "bf16", "m2-16gb": "fp32"}
+    with pytest.raises(MachineError, match="T4 has no bf16") as error:
+        foretold(run, "t4", "precision: bf16")
+    assert "auto" in str(error.value.fix)
+
+
+def foretold(run, device, extra="", base="scratch:smollm2-135m"):
+    e = experiment(run.path, extra, base)
+    return forecast(e, locate(e.base, run.path), device)
+
+
+def test_a_faster_card_takes_less_time_and_a_larger_one_more_at_once(run):
+    small, large = (foretold(run, name, "batch_tokens: 65536, max_length: 4096") for name in ("rtx4060", "h100"))
+    assert small["time"]["predicted_train_seconds"] > 10 * large["time"]["predicted_train_seconds"]
+    assert small["decisions"]["micro_batch_tokens"] <= large["decisions"]["micro_batch_tokens"]
+    assert small["time"]["low_seconds"] < small["time"]["predicted_train_seconds"] < small["time"]["high_seconds"]
+    assert not run.plan.exists()
+
+
+def test_checkpointing_is_chosen_where_memory_would_not_do(run):
+    tight = foretold(run, "rtx4060", "batch_tokens: 8192, max_length: 8192, precision: fp32")
+    roomy = foretold(run, "h100", "batch_tokens: 8192, max_length: 8192, precision: fp32")
+    assert tight["decisions"]["checkpointing"] == {"value": True, "why": "without it the memory would not do"}
+    assert tight["memory"]["fits"]
+    assert not roomy["decisions"]["checkpointing"]["value"]
+    refused = foretold(run, "rtx4060", "batch_tokens: 8192, max_length: 8192, precision: fp32, checkpointing: off")
+    assert [change["what"] for change in refused["memory"]["changes"]] == ["train.checkpointing=on"]
+    assert refused["memory"]["changes"][0]["fits"]
+
+
+def test_an_unknown_device_is_answered_with_the_nearest(run):
+    with pytest.raises(InputError, match="no device 't5'") as error:
+        foretold(run, "t5")
+    assert "did you mean t4" in str(error.value.fix)
+
+
+def test_a_device_is_planned_for_without_torch_and_without_a_run(tmp_path):
+    (tmp_path / "e.yaml").write_text("schema: 1\nname: e\nbase: scratch:smollm2-135m\ndata: {source: absent.txt}\n")
+    script = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('torch', 'transformers', 'peft')))\n"
+        "from assay.cli.main import main\n"
+        "sys.exit(main(['plan', 'e.yaml', '--device', 't4', '--set', 'train.steps=5']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "device: T4" in done.stdout
+    assert "fits: 15 GB may be filled" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["e.yaml"]

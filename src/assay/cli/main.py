@@ -100,10 +100,33 @@ def prepare(
 
 @app.command()
 def plan(
-    target: Target, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, new: New = False, quiet: Quiet = False
+    target: Target,
+    runs_dir: RunsDir = RUNS_DIR,
+    overrides: Overrides = None,
+    new: New = False,
+    quiet: Quiet = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device", metavar="NAME", help="t4, rtx4060, rtx4090, a100-80, h100 or m2-16gb: nothing is run."
+        ),
+    ] = "this",
+    json: Json = False,
 ) -> None:
-    """Predict memory and time."""
-    _stages("plan", target, runs_dir, overrides, new, quiet)
+    """Predict memory and time, here or on a device that one may not have."""
+    from assay.cli import reading
+
+    if device != "this":
+        reading.forecast(target, runs_dir, overrides or (), device, json, Console(quiet=quiet))
+    elif json:
+        from assay.pipeline import run as run_stages
+
+        done = run_stages(
+            target, runs_dir=runs_dir, until="plan", overrides=overrides or (), new=new, console=Console(quiet=quiet)
+        )
+        reading.plan(done.run, Console(quiet=quiet))
+    else:
+        _stages("plan", target, runs_dir, overrides, new, quiet)
 
 
 @app.command()

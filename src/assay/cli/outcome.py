@@ -57,16 +57,50 @@ def _tally_line(noun: str, tally: dict[str, Any]) -> str:
 
 
 def plan_lines(run: RunDir) -> list[str]:
-    """Predicted memory by term, and what was decided, with the reason."""
-    plan = read_json(run.plan)
-    predicted: dict[str, Any] = dict(plan["memory"]["predicted"])
+    """Predicted memory by term, time, and what was decided, with the reason."""
+    return plan_text(read_json(run.plan))
+
+
+def plan_text(plan: dict[str, Any]) -> list[str]:
+    """A plan in words: of a run, or for another device."""
+    memory, device = plan["memory"], plan.get("device")
+    predicted: dict[str, Any] = dict(memory["predicted"])
     total = predicted.pop("total")
     terms = ", ".join(f"{term} {size(amount)}" for term, amount in predicted.items() if amount)
-    lines = [f"memory: {size(total)} predicted at the peak ({terms})"]
+    lines = [f"device: {device['label']}, {size(device['memory'])}"] if device else []
+    lines.append(f"memory: {size(total)} predicted at the peak ({terms})")
+    if "phases" in memory:  # not in the plans of 0.1
+        lines += [*_memory_lines(memory), f"time: {_time(plan['time'])}"]
     if plan.get("steps"):
         lines.append(f"training: {count(plan['steps'], 'step')} of {plan['batch_tokens']:,} tokens")
     lines += [f"{name.replace('_', ' ')}: {_decision(decision)}" for name, decision in plan["decisions"].items()]
     return lines
+
+
+def _memory_lines(memory: dict[str, Any]) -> list[str]:
+    """Interval and phases; whether it fits, or what to change, the cheapest first, each on top of those before it."""
+    phases = ", ".join(f"{phase} {size(amount)}" for phase, amount in memory["phases"].items())
+    lines = [f"  between {size(memory['low'])} and {size(memory['high'])}; by phase: {phases}"]
+    if memory["fits"]:
+        return [*lines, f"fits: {size(memory['budget'])} may be filled"]
+    lines += [f"DOES NOT FIT: {size(memory['budget'])} may be filled. In order of what it costs:"]
+    for change in memory["changes"]:
+        fits = "fits" if change["fits"] else "does not fit yet"
+        lines.append(f"  {change['what']}: saves {size(change['saves'])}, then {size(change['needs'])}, {fits}")
+    if not memory["changes"] or not memory["changes"][-1]["fits"]:
+        lines.append("  even so it does not fit: take a smaller base or a larger device")
+    return lines
+
+
+def _time(time: dict[str, Any]) -> str:
+    if time["tokens_per_s"] is None:
+        return f"not known ({time['how']})"
+    speed = f"{time['tokens_per_s']:,.0f} tokens/s"
+    if time["predicted_train_seconds"] is None:
+        return f"{speed} ({time['how']}); give train.steps for the whole: the data are not read for another device"
+    low, high = (duration(time[key]) for key in ("low_seconds", "high_seconds"))
+    spread = "" if low == high else f" [{low}, {high}]"
+    return f"{duration(time['predicted_train_seconds'])}{spread} of training, {speed} ({time['how']})"
 
 
 def _decision(decision: Any) -> str:

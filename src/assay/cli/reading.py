@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.cli.outcome import guard_line
+from assay.cli.outcome import guard_line, plan_text
 from assay.cli.tables import difference, memory, number, table
 from assay.core.console import Console, duration, size
 from assay.core.describe import describe, guard_rows
+from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import Ledger, resolve_run
@@ -176,6 +178,28 @@ def _record_lines(record: GuardRecord) -> list[str]:
     if record.fix:
         lines.append(f"  fix: {record.fix}")
     return lines
+
+
+def plan(run: RunDir, console: Console) -> None:
+    """Print a run's plan as JSON."""
+    console.json(read_json(run.plan))
+
+
+def forecast(
+    target: str, runs_dir: Path, overrides: Sequence[str], device: str, as_json: bool, console: Console
+) -> None:
+    """Show the plan for a device of the table; nothing is measured and nothing is written.
+
+    Raises:
+        InputError: there is no such device, or the experiment does not stand.
+    """
+    from assay.byhand import forecast as foretell
+
+    found = foretell(target, device, runs_dir=runs_dir, overrides=overrides)
+    if as_json:
+        console.json(found)
+    else:
+        console.result("\n".join(plan_text(found)))
 
 
 def rows(run: RunDir, number: int, console: Console) -> None:

@@ -20,13 +20,17 @@ from assay.config.data import DataConfig
 from assay.config.section import Section
 from assay.config.values import Number, Slug, Targets, Text, problem
 
-LORA_ONLY = ("rank", "alpha", "dropout", "targets")
+LORA_ONLY = ("rank", "alpha", "dropout", "targets", "rslora")
 
 
 class AdapterConfig(Section):
-    """What is trained: a small adapter beside the frozen weights (LoRA), or all weights (full)."""
+    """What is trained: a small adapter beside the frozen weights (LoRA and its kin), or all weights (full)."""
 
-    kind: Literal["full", "lora"] = Field(default="lora", description="`lora` trains an adapter, `full` every weight.")
+    kind: Literal["full", "lora", "qlora", "dora"] = Field(
+        default="lora",
+        description="`lora` trains an adapter; `qlora` does beside weights in 4 bit (NF4, double quantisation); `dora` "
+        "also trains the length of each output's weights; `full` trains every weight.",
+    )
     rank: int = Field(
         default=8, ge=1, description="Width of the adapter: the inner dimension of each pair of LoRA matrices."
     )
@@ -40,6 +44,9 @@ class AdapterConfig(Section):
         default="all-linear",
         description="Which linear layers get an adapter; the output head and the embeddings never do.",
         json_schema_extra={"allowed": "`attention`, `all-linear` or a list of module names"},
+    )
+    rslora: bool = Field(
+        default=False, description="Multiply the adapter's output by alpha ÷ √rank instead, for high ranks (rsLoRA)."
     )
 
     @model_validator(mode="after")
@@ -84,20 +91,46 @@ class TrainConfig(Section):
     warmup: Number = Field(
         default=0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises from 0."
     )
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor"] = Field(
+        default="adamw",
+        description="`adamw` in fp32; the 8-bit ones keep their moments in a quarter of the memory, the paged one also "
+        "in main memory when the GPU is full (CUDA, bitsandbytes); `adafactor` keeps almost none.",
+    )
     weight_decay: Number = Field(
         default=0.0, ge=0, description="Decoupled weight decay (AdamW), per step, times the rate."
     )
     max_grad_norm: Number = Field(
         default=1.0, gt=0, description="Gradients with a larger 2-norm are scaled down to it."
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Number format of the matrix products; `auto` measures once which is faster here."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="Number format of the matrix products; `auto` measures once which is faster here. `fp16` is for "
+        "GPUs without bf16, with a scaled loss.",
+    )
+    checkpointing: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Compute each layer again in the backward pass instead of keeping what it made (activation "
+        "checkpointing): about a third slower, far less memory. `auto` does it where memory would not do.",
+    )
+    neftune_alpha: Number | None = Field(
+        default=None, gt=0, description="Noise on the embeddings while training (NEFTune), of this strength."
     )
     eval_every: int | None = Field(
         default=None, ge=1, description="Score the dev texts every so many steps. Without it: about 4 times per run."
     )
     save_every: int | None = Field(
         default=None, ge=1, description="Write a checkpoint every so many steps. Without it: about 4 times per run."
+    )
+    keep_checkpoints: int = Field(
+        default=2, ge=1, description="How many of the newest checkpoints stay, beside the best one."
+    )
+    result: Literal["last", "best"] = Field(
+        default="last", description="Which weights are the result: after the last step, or where dev scored best."
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Stop early once dev has not improved this many looks in a row. Without it: all steps.",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="Where to train; `auto` takes the GPU."
@@ -126,6 +159,21 @@ class TrainConfig(Section):
                 "train.max_length",
                 "train.batch_tokens",
                 fix="give max_length ≤ batch_tokens",
+            )
+        if self.precision == "fp16" and self.device == "cpu":
+            raise problem(
+                "train.precision is fp16 and train.device is cpu: processors compute in fp32 or bf16",
+                "train.precision",
+                "train.device",
+                fix="set train.precision to auto",
+            )
+        if self.patience is not None and self.result == "last":
+            raise problem(
+                f"train.patience is {self.patience} and train.result is last: training would stop for no longer "
+                "getting better, and keep its last weights all the same",
+                "train.patience",
+                "train.result",
+                fix="set train.result to best",
             )
         return self
 
@@ -203,6 +251,11 @@ class Experiment(Section):
     adapter: AdapterConfig = Field(default_factory=AdapterConfig, description=str(AdapterConfig.__doc__))
     train: TrainConfig = Field(default_factory=TrainConfig, description=str(TrainConfig.__doc__))
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description=str(EvaluateConfig.__doc__))
+    track: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = Field(
+        default_factory=list,
+        description="Where the training's numbers are mirrored as they come; the run's own files stay the record.",
+        json_schema_extra={"allowed": "a list of tensorboard, trackio, wandb and mlflow"},
+    )
 
 
 def sections(model: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[str, type[Section]]]:

@@ -15,7 +15,12 @@ from assay.core.errors import InputError
 from assay.core.files import read_json, sha256_json
 from assay.core.rundir import RunDir
 
-NOT_IDENTITY = ("device", "save_every")  # keys of `train` that do not change the result
+NOT_IDENTITY = (
+    "device",
+    "save_every",
+    "keep_checkpoints",
+    "checkpointing",
+)  # keys of `train` that do not change the result
 
 
 @dataclass(frozen=True)

@@ -248,6 +248,14 @@ def resolve_run(text: str, runs_dir: Path) -> RunDir:
     )
 
 
+def existing_run(target: str, runs_dir: Path) -> RunDir | None:
+    """The run that a command's target names; None where it is an experiment file."""
+    path = Path(target).expanduser()
+    if path.is_file() or (path.suffix in (".yaml", ".yml") and not is_run(path)):
+        return None
+    return resolve_run(target, runs_dir)
+
+
 @contextmanager
 def _database_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite cannot do on this disk into a message with a fix (exit 4)."""

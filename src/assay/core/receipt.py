@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+import statistics
 import subprocess
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from assay.core.errors import InputError
 from assay.core.files import read_json, read_lines, sha256_file, write_json
 from assay.core.rundir import RunDir, now
 
@@ -56,9 +59,52 @@ def write_receipt(run: RunDir) -> dict[str, Any]:
         "steps": training.get("steps"),
         "wall_seconds": {name: entry["seconds"] for name, entry in stages.items()},
         "peak_memory": max((e["peak_memory"] for e in read_lines(run.events) if e.get("peak_memory")), default=None),
+        **_foretold(plan, training),
     }
     write_json(run.receipt, receipt)
     return receipt
+
+
+def _foretold(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """What the plan predicted of the training, beside what was measured: bytes at the peak, seconds of its steps."""
+    memory, time = plan.get("memory", {}), plan.get("time", {})
+    return {
+        "predicted": {
+            "memory": memory.get("predicted", {}).get("total"),
+            "memory_low": memory.get("low"),
+            "memory_high": memory.get("high"),
+            "train_seconds": time.get("predicted_train_seconds"),
+            "uncorrected_train_seconds": time.get("uncorrected_train_seconds"),
+        },
+        "measured": {
+            "memory": memory.get("measured", training.get("peak_memory")),
+            "train_seconds": training.get("seconds"),
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much longer trainings took on a machine than arithmetic says: the median of measured ÷ predicted."""
+
+    ratio: float
+    runs: int
+
+
+def pace(runs_dir: Path, cpu: str | None, gpu: str | None, dtype: str | None) -> Pace | None:
+    """What the receipts under `runs_dir` say of this processor, GPU and precision; None where none does."""
+    ratios = []
+    for path in sorted(runs_dir.glob("[!.]*/[!.]*/receipt.json")):
+        try:
+            receipt = read_json(path)
+        except InputError:  # another run's damage is for its own commands to tell
+            continue
+        hardware = receipt.get("hardware", {})
+        seconds = receipt.get("predicted", {}).get("uncorrected_train_seconds")
+        taken = receipt.get("measured", {}).get("train_seconds")
+        if (hardware.get("cpu"), hardware.get("gpu"), receipt.get("dtype")) == (cpu, gpu, dtype) and seconds and taken:
+            ratios.append(taken / seconds)
+    return Pace(statistics.median(ratios), len(ratios)) if ratios else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -47,15 +47,18 @@ def adapter_effect(
     return record("adapter-effect", status, why, measured=measured, threshold=threshold, stage=stage)
 
 
-def fresh_reload(in_memory: Sequence[float], reloaded: Sequence[float], tokens: Sequence[int]) -> GuardRecord:
+def fresh_reload(
+    in_memory: Sequence[float], reloaded: Sequence[float], tokens: Sequence[int], *, four_bit: bool = False
+) -> GuardRecord:
     """Does the saved model, loaded in a new process, score texts as the trained one in memory did?
 
     Args:
         in_memory: NLL of each text by the trained model.
         reloaded: NLL of the same texts by the reloaded one.
         tokens: scored tokens of each text; texts without one are left out.
+        four_bit: whether the base's weights are in 4 bit, which allows for ten times the change.
     """
-    bound = limits("fresh-reload.nll")
+    bound = limits("fresh-reload.nll.4-bit" if four_bit else "fresh-reload.nll")
     if not len(in_memory) == len(reloaded) == len(tokens):
         why = f"{len(in_memory)} texts were scored in memory and {len(reloaded)} after the reload"
         return record("fresh-reload", "fail", why, measured=None, threshold=bounds(bound))
@@ -129,7 +132,7 @@ def unit_counting(
         single: NLL of each text, scored one at a time.
         batched: the same texts scored in batches.
         reversed_order: the same scored in reversed order, put back into the order of `single`.
-        dtype: of the matrix products: "fp32" or "bf16".
+        dtype: of the matrix products: "fp32", "bf16" or "fp16"; "4-bit" where the base's weights are.
     """
     bound = limits(f"unit-counting.relative.{dtype}")
     threshold = {"relative": bounds(bound), "dtype": dtype, "tokens": 0, "bytes": 0}

@@ -117,41 +117,28 @@ def weights_moved(relative: Mapping[str, float] | None) -> GuardRecord:
     return record("weights-moved", status, why, measured=measured, threshold=bounds(bound))
 
 
-def finite_training(
-    steps: int, skipped: int, stepped_on_nonfinite: int, *, nonfinite_weights: Sequence[str] = ()
-) -> GuardRecord:
-    """Was every loss and gradient a finite number, and none stepped on that was not?
+def finite_training(steps: int, *, overflows: int = 0, nonfinite_weights: Sequence[str] = ()) -> GuardRecord:
+    """Was every loss and gradient a finite number? One that is not stops the training before it is stepped on.
 
     Args:
-        steps: optimizer steps tried, the skipped ones among them.
-        skipped: steps left out because a loss or gradient was NaN or infinite.
-        stepped_on_nonfinite: steps taken in spite of one.
+        steps: optimizer steps taken.
+        overflows: attempts in fp16 whose gradient overflowed, each made again with a smaller loss scale: part of fp16.
         nonfinite_weights: names of tensors that hold a NaN or infinite value at the end.
     """
-    bound = limits("finite-training.skipped_share")
-    measured = {
-        "steps": steps, "skipped": skipped, "share": skipped / steps if steps else None,
-        "stepped_on_nonfinite": int(stepped_on_nonfinite), "nonfinite_weights": len(nonfinite_weights),
-    }  # fmt: skip
-    threshold = {**bounds(bound), "stepped_on_nonfinite": 0, "nonfinite_weights": 0}
-    found = []
-    if stepped_on_nonfinite:
-        found.append(f"{count(int(stepped_on_nonfinite), 'step')} taken on a loss or gradient that was not finite")
+    measured = {"steps": steps, "overflows": overflows, "nonfinite_weights": len(nonfinite_weights)}
+    status: Status = "pass"
     if nonfinite_weights:
-        found.append(f"{count(len(nonfinite_weights), 'tensor')} not finite: {named(nonfinite_weights)}")
-    status: Status
-    if found:
         status = "fail"
+        found = [f"{count(len(nonfinite_weights), 'tensor')} not finite: {named(nonfinite_weights)}"]
     elif not steps:
         status, found = "skip", ["no optimizer step was taken"]
     else:
-        status = bound.status(skipped / steps)
-        found = [
-            f"{skipped} of {count(steps, 'step')} skipped because a loss or gradient was not finite"
-            if skipped
-            else f"every loss and gradient was finite over {count(steps, 'step')}"
-        ]
-    return record("finite-training", status, sentence(found), measured=measured, threshold=threshold)
+        found = [f"every loss and gradient was finite over {count(steps, 'step')}"]
+    if overflows:
+        found.append(
+            f"fp16 overflowed {count(overflows, 'time')}, and each time the step was done again at a smaller scale"
+        )
+    return record("finite-training", status, sentence(found), measured=measured, threshold={"nonfinite_weights": 0})
 
 
 def adapter_integrity(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -37,11 +37,14 @@ def attach(
     alpha: float,
     dropout: float,
     targets: str | Sequence[str],
+    rslora: bool,
     seed: int,
 ) -> PreTrainedModel | PeftModel:
-    """Make a loaded base trainable: add adapters to a frozen base (`lora`), or thaw all of it (`full`).
+    """Make a loaded base trainable: add adapters to it while it stays frozen, or thaw all of it (`full`).
 
-    Adapters take the base's dtype; the optimizer keeps fp32 master weights (`stages/train/optim`).
+    The output of a pair A, B is scaled by alpha ÷ rank (LoRA, arXiv 2106.09685), with `rslora` by alpha ÷ √rank (arXiv
+    2312.03732). `qlora` is the same beside weights in 4 bit; `dora` trains the length of each output's weights, too
+    (arXiv 2402.09353). Adapters take the base's dtype; the optimizer keeps fp32 master weights (`stages/train/optim`).
 
     Raises:
         InputError: a named target is no linear layer of this model.
@@ -56,12 +59,23 @@ def attach(
         lora_dropout=dropout,
         target_modules=names,
         fan_in_fan_out=any(isinstance(m, Conv1D) for _, m in _linears(model)),
+        use_rslora=rslora,
+        use_dora=kind == "dora",
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), silent():
         torch.manual_seed(seed)
-        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
-    return cast(PeftModel, adapted)
+        adapted = cast(PeftModel, get_peft_model(model, config, autocast_adapter_dtype=False))
+    return _in_dtype_of(model, adapted)
+
+
+def _in_dtype_of(model: PreTrainedModel, adapted: PeftModel) -> PeftModel:
+    """Adapters in the base's dtype: beside weights in 4 bit, which have none, PEFT leaves them in fp32."""
+    dtype = cast(Tensor, model.get_input_embeddings().weight).dtype
+    for name, parameter in adapted.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.to(dtype)
+    return adapted
 
 
 def _linears(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
@@ -70,20 +84,27 @@ def _linears(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
 
 
 def target_names(model: PreTrainedModel, targets: str | Sequence[str]) -> list[str]:
-    """The layers to adapt, as PEFT's name endings: `all-linear`, `attention`, or names to look up."""
-    endings = {name: ".".join(name.split(".")[-2:]) for name, _ in _linears(model)}
+    """The layers to adapt, as PEFT's name endings: `all-linear`, `attention`, or names to look up.
+
+    Raises:
+        InputError: no layer is meant by them.
+    """
+    names = [name for name, _ in _linears(model)]
+    others = {name for name, _ in model.named_modules()} - set(names)
+    everything = _endings(names, others)
     if targets == "all-linear":
-        return sorted(set(endings.values()))
+        return everything
     if targets == "attention":
-        chosen = {end for name, end in endings.items() if re.search(r"attn|attention", name.rpartition(".")[0])}
+        # a fused projection stands in the attention's module as well: qkv_proj, query_key_value, c_attn, Wqkv
+        chosen = [name for name in names if re.search(r"attn|attention", name.rpartition(".")[0])]
         if chosen:
-            return sorted(chosen)
+            return _endings(chosen, others | set(names) - set(chosen))
         raise InputError(
             "this model has no layer with attention in its name",
             where="adapter.targets: attention",
-            fix=f"name the layers: some of {', '.join(sorted(set(endings.values())))}",
+            fix=f"name the layers: some of {', '.join(everything)}",
         )
-    known = set(endings.values()) | {end.rpartition(".")[2] for end in endings.values()}
+    known = set(everything) | {end.rpartition(".")[2] for end in everything}
     for target in targets:
         if target not in known:
             near = difflib.get_close_matches(target, sorted(known), n=1, cutoff=0.0)[0]
@@ -95,14 +116,23 @@ def target_names(model: PreTrainedModel, targets: str | Sequence[str]) -> list[s
     return sorted(targets)
 
 
+def _endings(chosen: Sequence[str], others: Collection[str]) -> list[str]:
+    """The shortest endings, of two parts at least, that `chosen` have and no other module, the head among them, has."""
+    for parts in range(2, 3 + max((name.count(".") for name in chosen), default=0)):
+        endings = {".".join(name.split(".")[-parts:]) for name in chosen}
+        if not any(f".{other}".endswith(f".{end}") for end in endings for other in others):
+            break
+    return sorted(endings)
+
+
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The trained parameters by name, in the model's order."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def module_of(parameter: str) -> str:
-    """The module that a parameter belongs to: a LoRA pair counts as one."""
-    return re.sub(r"\.lora_[AB]\.default\.weight$|\.(weight|bias)$", "", parameter)
+    """The module that a parameter belongs to: a LoRA pair counts as one, with DoRA's magnitudes."""
+    return re.sub(r"\.lora_(A|B|magnitude_vector)\.default\.weight$|\.(weight|bias)$", "", parameter)
 
 
 def causal(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -151,7 +181,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
         loaded = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     loaded.eval()
     loaded.requires_grad_(False)
-    return loaded
+    return _in_dtype_of(model, loaded)
 
 
 @contextmanager

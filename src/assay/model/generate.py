@@ -181,7 +181,7 @@ def open_session(
     """Load a trained run's model, in the precision and on the device of its plan."""
     decisions = read_json(run.plan)["decisions"]
     dtype, device = decisions["precision"]["value"], decisions["device"]
-    model, tokenizer = load_base(base, cache, dtype=dtype, device=device, console=console)
+    model, tokenizer = load_base(base, cache, dtype=dtype, device=device, console=console, four_bit=kind == "qlora")
     encoder = Encoder(tokenizer, template_of(tokenizer, chat_template))
     chats = read_json(run.tokens_profile)["template_sha256"] is not None
     how = (encoder, which, chats or tokenizer.chat_template is not None, chats, system)

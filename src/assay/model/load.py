@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -24,11 +25,14 @@ from transformers.utils import logging as transformers_logging
 from assay.core.console import Console, size
 from assay.core.errors import InputError, MachineError, first_line
 from assay.core.files import directory_atomic, disk_errors, make_folder
+from assay.core.machine import out_of_memory
+from assay.core.optional import require
 from assay.data.download import download_wheel
-from assay.model.registry import ALIASES, Alias, BaseRef, converted_folder
+from assay.model import quantise
+from assay.model.registry import ALIASES, Alias, BaseRef, converted_folder, in_four_bit
 from assay.text.tokenizer import TextTokenizer, byte_tokenizer
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SCRATCH_SEED = 0
 
 
@@ -49,28 +53,47 @@ def silent() -> Iterator[None]:
 
 
 def load_base(
-    ref: BaseRef, cache: Path, *, dtype: str, device: str, console: Console
+    ref: BaseRef, cache: Path, *, dtype: str, device: str, console: Console, four_bit: bool = False
 ) -> tuple[PreTrainedModel, TextTokenizer]:
     """The base model, in evaluation mode and frozen, and its tokenizer.
 
     Args:
         ref: from `registry.locate`.
-        dtype: `fp32` or `bf16`.
+        dtype: `fp32`, `bf16` or `fp16`.
         device: a torch device.
+        four_bit: quantise the linear layers (`model/quantise`); a base whose files are in 4 bit already comes as it is.
 
     Raises:
-        InputError: the folder is not a causal language model that transformers knows.
-        MachineError: it must be fetched and cannot be.
+        InputError: the folder is not a causal language model that transformers knows, or is in a quantisation that
+            cannot be read here.
+        MachineError: it must be fetched and cannot be, or bitsandbytes is missing.
     """
+    ready, wide = in_four_bit(ref), DTYPES[dtype]
+    if ready or four_bit:
+        require("bitsandbytes", extra="qlora")
     folder = None if ref.kind == "scratch" else fetch(ref, cache, console)
     with silent():
-        model = _random(ref.config) if folder is None else _pretrained(ref, folder)
+        if folder is None:
+            model = _random(ref.config)
+            model = quantise.quantised(model, wide, device) if four_bit else model
+        elif ready or four_bit:
+            how = {} if ready else {"quantization_config": quantise.settings(wide)}
+            model = _pretrained(ref, folder, wide, device_map={"": device}, **how)
+        else:
+            model = _pretrained(ref, folder, wide)
     return settled(model, dtype, device), load_tokenizer(ref, cache, console)
 
 
 def settled(model: PreTrainedModel, dtype: str, device: str) -> PreTrainedModel:
-    """The model on its device in its dtype, frozen, in evaluation mode."""
-    torch.nn.Module.to(model, device=torch.device(device), dtype=DTYPES[dtype])
+    """The model on its device, its weights in their dtype, frozen, in evaluation mode.
+
+    Buffers keep theirs: rotary frequencies rounded to bf16 would turn far positions by the wrong angle.
+    """
+    torch.nn.Module.to(model, device=torch.device(device))
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not quantise.is_quantised(parameter):
+            parameter.data = parameter.data.to(DTYPES[dtype])
+    quantise.settle(model, DTYPES[dtype])
     model.requires_grad_(False)
     model.eval()
     return model
@@ -138,12 +161,14 @@ def _fetch_weights(ref: BaseRef, folder: Path) -> None:
         )
 
 
-def _pretrained(ref: BaseRef, folder: Path) -> PreTrainedModel:
+def _pretrained(ref: BaseRef, folder: Path, dtype: torch.dtype, **quantising: Any) -> PreTrainedModel:
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, **quantising
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if out_of_memory(error):
+            raise
         raise InputError(
             f"is not a causal language model that transformers can load: {first_line(error)}",
             where=f"base: {ref.spec}",

@@ -1,126 +1,232 @@
-"""Memory and work of a training, by arithmetic alone: no torch, no measurement."""
+"""Memory of a training, by arithmetic alone: bytes by term, of each phase, and how far the truth may lie from them.
+
+A training's memory is highest in one of its phases: while the base is loaded, in the backward pass, in the
+optimizer's step, while a checkpoint is written, or while texts are scored or generated. Each phase has its terms; the
+prediction is the phase with the largest sum. The coefficients were measured on this engine: what the backward pass
+keeps is counted (and a test counts again), the others come from `benchmarks/plan_accuracy.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import NamedTuple
 
-from assay.core.errors import InputError
+from assay.model.shape import Shape, adapted, trainable_parameters
 
-WIDTH = {"fp32": 4, "bf16": 2}  # bytes per number
+WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2}  # bytes per number
 FP32 = 4
-CHUNK = 256  # positions whose logits are held at once (model/loss)
-LIVE_WIDTHS = 18  # hidden-wide fp32 tensors that one layer keeps for the backward pass, per token
-LIVE_MLP_WIDTHS = 5  # likewise of the feed-forward's width
+# NF4 with double quantisation (Dettmers et al., arXiv 2305.14314): 4 bits per weight, 8 bits for each block of 64
+# weights, and fp32 for each 256 of those
+NF4 = 0.5 + 1 / 64 + FP32 / (64 * 256)
+# 8-bit moments (Dettmers et al., arXiv 2110.02861): 2 bytes per weight, and two fp32 numbers for each block of 256
+BLOCKWISE = 2 + 2 * FP32 / 256
+CHUNK_BYTES = {"cpu": 32 << 20, "mps": 256 << 20, "cuda": 256 << 20}  # of logits in fp32, held at once (model/loss)
+
+
+class Slack(NamedTuple):
+    """What an allocator holds beyond what is asked for, as shares."""
+
+    all: float  # of everything but the runtime: a GPU's caching allocator
+    activations: float  # of the activations: the C library's heap, which keeps what earlier passes left behind
+
+
+# low, point, high: rows of changing lengths leave blocks behind that fit no later row
+SLACK = {
+    "cpu": (Slack(0.0, 0.0), Slack(0.0, 0.35), Slack(0.05, 0.6)),
+    "cuda": (Slack(0.0, 0.0), Slack(0.05, 0.0), Slack(0.2, 0.0)),
+    "mps": (Slack(0.0, 0.0), Slack(0.05, 0.0), Slack(0.2, 0.0)),
+}
+
+
+class Kept(NamedTuple):
+    """Numbers per token that one block keeps for the backward pass, in units of its widths."""
+
+    width: float
+    feed_forward: float
+    keys: float
+
+
+KEPT = {True: Kept(7, 3, 2), False: Kept(12, 5, 0)}  # gated (Llama), and not (GPT-2, with its dropout)
+WORKING = Kept(6, 3, 2)  # beside them, while the block's backward pass runs
+# On CUDA, attention keeps no square; elsewhere, dropout on its weights keeps these per pair of tokens and head.
+SQUARES = 3
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The sizes of a decoder-only transformer."""
+class Work:
+    """What is to be trained and how: all that its memory depends on, beside the model's sizes.
 
-    layers: int
-    width: int
-    feed_forward: int
-    heads: int
-    key_heads: int
-    head_width: int
-    vocabulary: int
-    positions: int
-    tied: bool
-    gated: bool  # three feed-forward matrices (Llama) instead of two (GPT-2)
-
-    @property
-    def linear_weights(self) -> int:
-        """Weights of all linear layers but the output embedding."""
-        return self.layers * (self.attention_weights + (3 if self.gated else 2) * self.width * self.feed_forward)
-
-    @property
-    def attention_weights(self) -> int:
-        """Weights of one layer's attention projections."""
-        queries, keys = self.heads * self.head_width, self.key_heads * self.head_width
-        return self.width * (2 * queries + 2 * keys)
-
-    @property
-    def embedding_weights(self) -> int:
-        """Weights of the input embedding, learned positions, and an output embedding of its own."""
-        learned = 0 if self.gated else self.positions * self.width
-        return self.vocabulary * self.width * (1 if self.tied else 2) + learned
-
-    @property
-    def parameters(self) -> int:
-        """All weights; norms and biases are added as two or nine vectors per layer."""
-        vectors = self.layers * self.width * 2 + self.width
-        if not self.gated:
-            vectors = self.layers * (9 * self.width + self.feed_forward) + 2 * self.width
-        return self.linear_weights + self.embedding_weights + vectors
-
-
-def shape(config: dict[str, Any]) -> Shape:
-    """Read the sizes from a model's config.json, whatever its family calls them.
-
-    Raises:
-        InputError: a size is not there, or is no positive whole number.
+    Args:
+        kind: full, lora, qlora or dora.
+        tokens: of one micro-batch, all its rows together.
+        length: of its longest text.
+        precision: fp32, bf16 or fp16.
+        optimizer: a key of `train.optimizer`.
+        offload: what checkpointing keeps lies in main memory.
+        four_bit: the linear layers are NF4.
+        peer: as other trainers do it, for comparison with them: the logits of all tokens are held at once, and no copy
+            of what is trained is kept to prove that it moved.
+        device: cpu, cuda or mps.
     """
-    fix = "choose a base whose config.json describes a decoder-only transformer (Llama, Mistral, Qwen, GPT-2, ...)"
 
-    def first(*names: str, default: int | None = None) -> int:
-        for name in names:
-            size = config.get(name)
-            if size is None:
-                continue
-            if not isinstance(size, int) or size < 1:
-                raise InputError(f"config.json has {name}: {size!r}, no positive whole number", where="base", fix=fix)
-            return size
-        if default is None:
-            raise InputError(f"config.json has none of {', '.join(names)}", where="base", fix=fix)
-        return default
+    kind: str
+    rank: int
+    targets: str | Sequence[str]
+    tokens: int
+    length: int
+    precision: str
+    optimizer: str = "adamw"
+    checkpointing: bool = False
+    offload: bool = False
+    four_bit: bool = False
+    peer: bool = False
+    device: str = "cpu"
+    score_tokens: int = 1024
+    prompt_tokens: int = 512
 
-    width, heads = first("hidden_size", "n_embd", "d_model"), first("num_attention_heads", "n_head")
-    gated = config.get("model_type") not in ("gpt2", "gpt_neo", "gpt_neox", "opt", "gptj", "bloom")
-    return Shape(
-        layers=first("num_hidden_layers", "n_layer"),
-        width=width,
-        feed_forward=first("intermediate_size", "n_inner", default=4 * width),
-        heads=heads,
-        key_heads=first("num_key_value_heads", default=heads),
-        head_width=first("head_dim", default=width // heads),
-        vocabulary=first("vocab_size"),
-        positions=first("max_position_embeddings", "n_positions"),
-        tied=bool(config.get("tie_word_embeddings", True)),
-        gated=gated,
+    @property
+    def wide(self) -> int:
+        """Bytes per number."""
+        return WIDTH[self.precision]
+
+
+RUNTIME = {"cpu": 600_000_000, "cuda": 450_000_000, "mps": 300_000_000}
+"""Bytes before a model is there: Python, torch and the libraries; on a GPU its context."""
+
+Terms = dict[str, int]
+
+
+class Prediction(NamedTuple):
+    """Bytes by term at the peak with their sum under `total`, the sum of every phase, and the interval of the peak."""
+
+    terms: Terms
+    phases: dict[str, int]
+    low: int
+    high: int
+
+
+def predict(s: Shape, work: Work, *, least_tokens: int | None = None) -> Prediction:
+    """The memory of a training at its peak.
+
+    Args:
+        least_tokens: as few tokens as the fullest micro-batch may turn out to hold, as the texts' lengths decide; where
+            they are known, `work.tokens`. Without it: a quarter.
+    """
+    least = max(1, work.tokens // 4) if least_tokens is None else least_tokens
+    short = replace(work, tokens=min(least, work.tokens), length=min(least, work.length))
+    least_slack, likely, most_slack = SLACK[work.device]
+    phases = _phases(s, work, likely)
+    peak = max(phases, key=lambda name: sum(phases[name].values()))
+    sums = {name: sum(terms.values()) for name, terms in phases.items()}
+    terms = {name: size for name, size in phases[peak].items() if size}
+    low, high = (
+        max(sum(t.values()) for t in _phases(s, w, slack).values())
+        for w, slack in ((short, least_slack), (work, most_slack))
     )
+    return Prediction(terms | {"total": sums[peak]}, sums, low, high)
 
 
-def trainable_parameters(s: Shape, *, kind: str, rank: int, targets: str | list[str] | tuple[str, ...]) -> int:
-    """How many numbers are trained. Named targets are counted as all linear layers (an upper bound)."""
-    if kind == "full":
-        return s.parameters
-    queries, keys = s.heads * s.head_width, s.key_heads * s.head_width
-    sides = 4 * s.width + 2 * queries + 2 * keys if s.gated else (s.width + queries + 2 * keys) + 2 * s.width
-    if targets != "attention":
-        sides += (3 if s.gated else 2) * (s.width + s.feed_forward)
-    return s.layers * rank * sides
-
-
-def predict(s: Shape, *, kind: str, trained: int, precision: str, micro_tokens: int) -> dict[str, int]:
-    """Bytes by term at the peak of a training step, and their sum under `total`.
-
-    A gradient has its parameter's dtype; AdamW keeps two fp32 moments, and an fp32 master where the
-    parameter itself is not fp32.
-    """
-    wide = WIDTH[precision]
-    per_layer = LIVE_WIDTHS * s.width + LIVE_MLP_WIDTHS * s.feed_forward
-    terms = {
-        "weights": s.parameters * wide,
-        "adapter": 0 if kind == "full" else trained * wide,
-        "gradients": trained * wide,
-        "optimizer": trained * FP32 * (2 if precision == "fp32" else 3),
-        "activations": micro_tokens * s.layers * per_layer * wide,
-        "logits": CHUNK * s.vocabulary * FP32 * 3 + (s.vocabulary * s.width * FP32 if kind == "full" else 0),
+def _phases(s: Shape, work: Work, slack: Slack) -> dict[str, Terms]:
+    trained = trainable_parameters(s, kind=work.kind, rank=work.rank, targets=work.targets)
+    base = weights(s, work)
+    adapter = 0 if work.kind == "full" else trained * work.wide
+    model = {"runtime": RUNTIME[work.device], **base, "adapter": adapter}
+    held = model | {"optimizer": optimizer(s, work, trained), "start": 0 if work.peer else trained * FP32}
+    gradients = {"gradients": trained * work.wide}
+    phases: dict[str, Terms] = {
+        "training": held | gradients | activations(s, work) | _logits(s, work),
+        "update": held | gradients | {"update": trained * FP32},
+        "evaluation": held | _scoring(s, work),
+        "generation": model | generation(s, work),
     }
-    return terms | {"total": sum(terms.values())}
+    if work.device == "cpu":
+        phases["loading"] = {"runtime": RUNTIME["cpu"], "weights": s.parameters * FP32, "file": s.parameters * FP32}
+        phases["checkpoint"] = held | {"file": 2 * trained * FP32}
+    return {name: terms | {"fragmentation": _slack(terms, slack)} for name, terms in phases.items()}
 
 
-def flops_per_token(s: Shape, *, kind: str) -> int:
-    """Floating-point operations of one training token: forward 2, backward 2 (4 where weights are trained)."""
-    return (6 if kind == "full" else 4) * (s.linear_weights + s.vocabulary * s.width)
+def _slack(terms: Terms, slack: Slack) -> int:
+    asked = sum(terms.values()) - terms["runtime"]
+    return round(slack.all * asked + slack.activations * terms.get("activations", 0))
+
+
+def weights(s: Shape, work: Work) -> Terms:
+    """The base: weights as they are, and those in 4 bit."""
+    quantised = s.linear_weights if work.four_bit else 0
+    return {"weights": (s.parameters - quantised) * work.wide, "quantised": ceil(quantised * NF4)}
+
+
+def optimizer(s: Shape, work: Work, trained: int) -> int:
+    """What the optimizer keeps from step to step: moments, and fp32 masters of parameters that are not fp32."""
+    masters = 0 if work.precision == "fp32" else trained * FP32
+    if work.optimizer == "adamw":
+        return masters + 2 * trained * FP32
+    if work.optimizer in ("adamw_8bit", "paged_adamw_8bit"):
+        return masters + ceil(trained * BLOCKWISE)
+    return masters + _factored(s, work) * FP32
+
+
+def _factored(s: Shape, work: Work) -> int:
+    """Adafactor (Shazeer and Stern, arXiv 1804.04235) keeps a row and a column of each matrix, and vectors whole."""
+    if work.kind == "full":
+        sides = s.layers * sum(linear.inputs + linear.outputs for linear in s.linears)
+        tables = 1 if s.tied else 2
+        return sides + tables * (s.vocabulary + s.width) + s.vectors
+    lengths = 1 if work.kind == "dora" else 0
+    layers = adapted(s, work.targets)
+    return s.layers * sum(x.inputs + x.outputs + 2 * work.rank + lengths * x.outputs for x in layers)
+
+
+def activations(s: Shape, work: Work) -> Terms:
+    """What the forward pass keeps for the backward pass, and what that needs on top while it runs.
+
+    With checkpointing that is the input of every block, and all of one block.
+    """
+    block = work.tokens * _kept(s, work, KEPT[s.layout.gated]) * work.wide
+    working = work.tokens * _sized(s, WORKING) * work.wide
+    if work.checkpointing:
+        inputs = 0 if work.offload else s.layers * work.tokens * s.width * work.wide
+        kept = inputs + block
+    else:
+        kept = s.layers * block
+    largest = max(linear.weights for linear in s.linears) if work.four_bit else 0
+    return {"activations": round(kept), "working": round(working), "dequantised": largest * work.wide}
+
+
+def _sized(s: Shape, kept: Kept) -> float:
+    return kept.width * s.width + kept.feed_forward * s.feed_forward + kept.keys * s.keys
+
+
+def _kept(s: Shape, work: Work, kept: Kept) -> float:
+    """Numbers per token that one block keeps; of each adapted layer A x too, and of DoRA's its output unscaled."""
+    layers = [] if work.kind == "full" else adapted(s, work.targets)
+    trained = sum(work.rank + (layer.outputs if work.kind == "dora" else 0) for layer in layers)
+    square = SQUARES * s.heads * work.length if s.attention_dropout and work.device != "cuda" else 0
+    return _sized(s, kept) + trained + square
+
+
+def _logits(s: Shape, work: Work) -> Terms:
+    """A chunk's logits and their slope while they exist, and the gradient of a trained output embedding in fp32."""
+    own = s.vocabulary * s.width * FP32 if work.kind == "full" else 0
+    if work.peer:
+        return {"logits": work.tokens * s.vocabulary * work.wide + own}
+    return {"logits": _chunk(s, work, work.tokens) + own}
+
+
+def _chunk(s: Shape, work: Work, tokens: int) -> int:
+    """Log-probabilities of a chunk in fp32, and its logits in the model's precision."""
+    rows = min(tokens, max(1, CHUNK_BYTES[work.device] // (FP32 * s.vocabulary)))
+    return rows * s.vocabulary * (FP32 + work.wide)
+
+
+def _scoring(s: Shape, work: Work) -> Terms:
+    """Scoring texts: the forward pass of one block, and the logits of a chunk with their exponentials."""
+    numbers = work.score_tokens * (s.width * 2 + _sized(s, WORKING))
+    return {"scoring": round(numbers * work.wide) + _chunk(s, work, work.score_tokens)}
+
+
+def generation(s: Shape, work: Work) -> Terms:
+    """Generating: keys and values of all blocks for every token so far, of one text at a time."""
+    return {"cache": 2 * s.layers * s.keys * work.prompt_tokens * work.wide, "logits": 2 * s.vocabulary * FP32}

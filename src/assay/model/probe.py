@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psutil
 import torch
 
-FASTER = 1.2  # bf16 must beat fp32 by this much to be chosen: it costs accuracy
+from assay.core.machine import out_of_memory
+from assay.core.usage import give_back
+from assay.model.devices import FASTER
+from assay.model.load import DTYPES
+
+USABLE = 0.95  # of a GPU's free memory is planned for
+SAMPLE_SECONDS = 0.002  # between two looks at this process's memory
+# rows, inner width and columns of the product that is timed: a small model's on a CPU, one that fills a GPU elsewhere
+PRODUCT = {"cpu": (256, 576, 1536), "mps": (2048, 2048, 2048), "cuda": (4096, 4096, 4096)}
 
 
 def threads() -> int:
@@ -41,9 +55,10 @@ def available(device: str) -> bool:
 
 
 def matmul_speed(dtype: torch.dtype, device: str) -> float:
-    """GFLOP/s of a matrix product of a small model's shape, the best of a few, in about a tenth of a second."""
-    a = torch.ones(256, 576, dtype=dtype, device=device)
-    b = torch.ones(576, 1536, dtype=dtype, device=device)
+    """GFLOP/s of a matrix product of a usual shape, the best of a few, in about a tenth of a second."""
+    rows, inner, columns = PRODUCT[device]
+    a = torch.ones(rows, inner, dtype=dtype, device=device)
+    b = torch.ones(inner, columns, dtype=dtype, device=device)
     best = float("inf")
     until = time.perf_counter() + 0.15
     for _ in range(50):
@@ -52,21 +67,142 @@ def matmul_speed(dtype: torch.dtype, device: str) -> float:
         best = min(best, time.perf_counter() - start)
         if time.perf_counter() > until:
             break
-    return 2 * 256 * 576 * 1536 / best / 1e9
+    return 2 * rows * inner * columns / best / 1e9
 
 
 def choose_precision(wish: str, device: str) -> dict[str, Any]:
-    """fp32 or bf16, with the reason: as asked, or bf16 where this processor is measurably faster in it."""
+    """The number format, with the reason: as asked, or a shorter one where this machine is measurably faster in it.
+
+    fp16, whose loss must be scaled, is tried only on a CUDA device whose tensor cores have no bf16.
+    """
     if wish != "auto":
         return {"value": wish, "why": "as the experiment says", "measured": None}
-    speed = {name: matmul_speed(dtype, device) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
-    ratio = speed["bf16"] / speed["fp32"]
-    value = "bf16" if ratio >= FASTER else "fp32"
-    why = f"bf16 matrix products run at {ratio:.2f} times the speed of fp32 here; bf16 is taken from {FASTER} times on"
+    short = "fp16" if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False) else "bf16"
+    speed = {name: matmul_speed(DTYPES[name], device) for name in ("fp32", short)}
+    ratio = speed[short] / speed["fp32"]
+    value = short if ratio >= FASTER else "fp32"
+    why = (
+        f"{short} matrix products run at {ratio:.2f} times the speed of fp32 here; "
+        f"{short} is taken from {FASTER} times on"
+    )
     return {"value": value, "why": why, "measured": {f"{k}_gflops": round(v, 1) for k, v in speed.items()}}
+
+
+def speed(precision: dict[str, Any], device: str) -> float:
+    """GFLOP/s of matrix products in the chosen precision: what choosing it measured, or measured now."""
+    known = (precision["measured"] or {}).get(f"{precision['value']}_gflops")
+    return float(known) if known else matmul_speed(DTYPES[precision["value"]], device)
+
+
+def free_memory(device: str) -> int:
+    """Bytes of a GPU's memory that a training may fill; Apple's share of the main memory is the system's to say."""
+    if device == "cuda":
+        return int(USABLE * torch.cuda.mem_get_info()[0])
+    return int(torch.mps.recommended_max_memory())
 
 
 def memory_now() -> int:
     """Bytes of main memory that this process holds."""
     held: int = psutil.Process().memory_info().rss
     return held
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found: the micro-batch that fits, and each one that was tried with its peak.
+
+    `tried` maps tokens of a micro-batch to bytes at its peak, None where memory ran out.
+    """
+
+    micro_tokens: int
+    peak: int | None
+    fits: bool
+    tried: dict[int, int | None]
+
+
+@contextmanager
+def peak_of(device: str) -> Iterator[Callable[[], int]]:
+    """Measure the most memory held inside the block, in bytes; ask within it or after it.
+
+    On CUDA it is what torch has reserved and the context on top of it, elsewhere what this process holds.
+    """
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        free, total = torch.cuda.mem_get_info()
+        others = total - free - torch.cuda.memory_reserved()
+        yield lambda: others + torch.cuda.max_memory_reserved()
+        return
+    highest, done = memory_now(), threading.Event()
+
+    def look() -> None:
+        nonlocal highest
+        while not done.wait(SAMPLE_SECONDS):
+            highest = max(highest, memory_now())
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield lambda: max(highest, memory_now())
+    finally:
+        done.set()
+        watcher.join()
+
+
+def probe_step(work: Callable[[], object], forget: Callable[[], None], *, device: str) -> int | None:
+    """The peak in bytes of one micro-batch's forward and backward pass; None where memory ran out.
+
+    Weights and optimizer are untouched, as nothing is updated; all random states are put back.
+
+    Args:
+        work: the two passes over one micro-batch, which add to the gradients.
+        forget: drops all gradients.
+    """
+    forked = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices=forked), peak_of(device) as peak:
+        try:
+            work()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            found = None
+        else:
+            found = peak()
+    forget()
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    else:
+        give_back()
+    return found
+
+
+def settle(
+    micro_tokens: int,
+    longest: int,
+    work: Callable[[int], object],
+    forget: Callable[[], None],
+    *,
+    device: str,
+    later: int,
+    budget: int,
+) -> Probed:
+    """Halve the micro-batch until its fullest row fits; at a single sequence it stays, whatever it needs.
+
+    Args:
+        micro_tokens: the plan's.
+        longest: tokens of the longest sequence: a micro-batch is not made smaller.
+        work: forward and backward pass over the fullest row of micro-batches of so many tokens.
+        forget: drops all gradients.
+        later: bytes that training holds and the probe does not: the optimizer's state before its first step.
+        budget: bytes that may be filled.
+    """
+    tried: dict[int, int | None] = {}
+    while True:
+        peak = probe_step(partial(work, micro_tokens), forget, device=device)
+        tried[micro_tokens] = None if peak is None else peak + later
+        fits = peak is not None and peak + later <= budget
+        if fits or micro_tokens <= longest:
+            return Probed(micro_tokens, tried[micro_tokens], fits, tried)
+        micro_tokens = max(longest, micro_tokens // 2)

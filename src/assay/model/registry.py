@@ -92,6 +92,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_head": 4,
         "tie_word_embeddings": True,
     },
+    "mistral-tenth": {  # Mistral-7B at a tenth of its width, with its layers, vocabulary and ratio of heads
+        "model_type": "mistral",
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        "sliding_window": None,
+        "vocab_size": 32000,
+        "hidden_size": 416,
+        "intermediate_size": 1434,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": False,
+    },
     "distilgpt2": {
         "model_type": "gpt2",
         "vocab_size": 50257,
@@ -153,6 +168,42 @@ def locate(spec: str, cache: Path) -> BaseRef:
     if path.is_dir() or spec.startswith(("./", "../", "/", "~")):
         return _folder(spec, path, cache)
     return _hub(spec)
+
+
+def in_four_bit(ref: BaseRef) -> bool:
+    """Whether a base's weights are in 4 bit already (bitsandbytes), by its config.json.
+
+    Raises:
+        InputError: they are in another quantisation, which nothing here can train beside.
+    """
+    found = ref.config.get("quantization_config")
+    if not found:
+        return False
+    said = found if isinstance(found, dict) else {}
+    method, four = said.get("quant_method") or "bitsandbytes", said.get("load_in_4bit") or said.get("_load_in_4bit")
+    if method == "bitsandbytes" and four:
+        return True
+    raise InputError(
+        f"its weights are quantised ({method}{', 8 bit' if method == 'bitsandbytes' else ''}), and only 4 bit by "
+        "bitsandbytes can be trained beside",
+        where=f"base: {ref.spec}",
+        fix="take the model that it was made from; adapter.kind: qlora brings that to 4 bit itself",
+    )
+
+
+def trainable_as(ref: BaseRef, kind: str) -> BaseRef:
+    """The base, where its weights can be trained in this way (`kind` as `adapter.kind`).
+
+    Raises:
+        InputError: they are in 4 bit and the kind is not `qlora`, or as `in_four_bit`.
+    """
+    if in_four_bit(ref) and kind != "qlora":
+        raise InputError(
+            f"its weights are in 4 bit, and adapter.kind is {kind}",
+            where=f"base: {ref.spec}",
+            fix="--set adapter.kind=qlora, or take the model that it was made from",
+        )
+    return ref
 
 
 def converted_folder(alias: Alias, cache: Path) -> Path:

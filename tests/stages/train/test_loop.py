@@ -1,57 +1,16 @@
 """The loop against a plain loop, and against itself with other rows: equal work gives equal weights."""
 
-import numpy as np
 import pytest
 import torch
+from fixture_training import LEARN, LENGTHS, PARTLY, SEGMENTS, STEPS, loop_for, model_for, train
 from torch.nn import functional
 
-from assay.core.console import Progress
+from assay.core.console import Console
 from assay.core.files import read_lines
 from assay.core.guard import GuardBook
 from assay.model import adapters
-from assay.model.load import _random
-from assay.model.registry import PRESETS
-from assay.stages.train.batches import Corpus, schedule_steps
-from assay.stages.train.loop import Loop, Settings
-from assay.stages.train.optim import MasterAdamW, rate
-
-generator = torch.Generator().manual_seed(7)
-SEGMENTS = [torch.randint(0, 257, (n,), generator=generator).tolist() for n in (9, 30, 17, 2, 25, 12, 40, 8)]
-LENGTHS = [len(s) - 1 for s in SEGMENTS]
-LEARN = [[True] * len(s) for s in SEGMENTS]
-PARTLY = [[(i + n) % 3 == 1 for i in range(len(s))] for n, s in enumerate(SEGMENTS)]  # of each some
-STEPS = schedule_steps(LENGTHS, seed=3, batch_tokens=70, steps=4, epochs=None)
-
-
-def model_for(preset, kind):
-    model = _random(PRESETS[preset])
-    model.requires_grad_(False)
-    return adapters.attach(model, kind=kind, rank=4, alpha=8.0, dropout=0.0, targets="all-linear", seed=1)
-
-
-def settings(micro_tokens):
-    return Settings(
-        steps=len(STEPS), learning_rate=1e-3, schedule="linear", warmup=0.25, weight_decay=0.0,
-        max_grad_norm=0.5, max_length=64, micro_tokens=micro_tokens, eval_every=2, save_every=2, seed=1,
-    )  # fmt: skip
-
-
-def corpus(learn=LEARN):
-    starts = np.cumsum([0, *map(len, SEGMENTS)])
-    ids = np.concatenate([np.array(s, dtype=np.int32) for s in SEGMENTS])
-    return Corpus(ids, np.concatenate(learn), starts, max_length=64, truncate=True)
-
-
-def train(preset, kind, folder, micro_tokens, steps=STEPS, learn=LEARN):
-    model = model_for(preset, kind)
-    optimizer = MasterAdamW(adapters.trainable(model), weight_decay=0.0)
-    loop = Loop(
-        model, optimizer, corpus(learn), steps, settings(micro_tokens),
-        metrics=folder / "metrics.jsonl", checkpoints=folder / "checkpoints", dev=lambda: {"dev_bpb": 1.0},
-        progress=Progress("", len(steps), "steps", quiet=True), guards=GuardBook(folder / "guards.json"),
-    )  # fmt: skip
-    loop.run()
-    return optimizer.masters
+from assay.stages.train import checkpoint
+from assay.stages.train.optim import rate
 
 
 def plain(preset, kind, learn=LEARN):
@@ -100,3 +59,71 @@ def test_each_step_leaves_one_line_and_each_look_another(tmp_path):
     assert [line["step"] for line in lines if "dev_bpb" in line] == [0, 2, 4]
     assert [line["tokens"] for line in lines if "loss" in line] == [sum(LENGTHS[i] for i in s) for s in STEPS]
     assert GuardBook(tmp_path / "guards.json").records()[0].guard == "weights-moved"
+    assert all(
+        {"lr", "grad_norm", "learned", "tokens_per_s", "memory", "memory_added"} <= set(line)
+        for line in lines
+        if "loss" in line
+    )
+
+
+def test_a_steps_limit_on_the_schedule_is_the_schedules_own(tmp_path):
+    train("llama-tiny", "lora", tmp_path, 64)
+    rates = [line["lr"] for line in read_lines(tmp_path / "metrics.jsonl") if "loss" in line]
+    assert rates == [rate(n, total=4, peak=1e-3, schedule="linear", warmup=0.25) for n in range(1, 5)]
+
+
+DEV = (9.0, 5.0, 3.0, 4.0, 3.5, 6.0)  # before training, then after each step
+
+
+def test_patience_ends_the_training_and_best_takes_its_weights(tmp_path):
+    said = []
+    loop = loop_for(
+        "llama-tiny", "lora", tmp_path, 64, dev=DEV, said=said, eval_every=1, patience=2, result="best",
+        steps=STEPS * 2,
+    )  # fmt: skip
+    counters = loop.run()
+    assert (counters.step, counters.best_step, counters.best_dev, counters.unimproved) == (4, 2, 3.0, 2)
+    best = checkpoint.at(tmp_path / "checkpoints", 2)
+    assert all(torch.equal(best.weights[name], w) for name, w in loop.optimizer.masters.items())
+    assert "stopped early after step 4 of 8" in said[0]
+    assert said[1] == "the result is step 2, where dev was best: 3.0000 bits per byte"
+
+
+def test_the_best_checkpoint_stays_beside_the_last_ones(tmp_path):
+    loop_for("llama-tiny", "lora", tmp_path, 64, dev=DEV, eval_every=1, save_every=1, keep_checkpoints=1).run()
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000002", "step-000004"]
+
+
+def test_a_training_that_has_ended_early_goes_no_further_when_resumed(tmp_path):
+    how = {"eval_every": 1, "patience": 1, "result": "best", "steps": STEPS * 2}
+    first = loop_for("llama-tiny", "lora", tmp_path, 64, dev=DEV, **how)
+    first.run()
+    again = loop_for("llama-tiny", "lora", tmp_path, 64, dev=(0.1,) * 9, **how)
+    again.restore(checkpoint.newest(tmp_path / "checkpoints", Console(quiet=True)))
+    assert again.run() == first.counters
+    assert all(torch.equal(w, again.optimizer.masters[n]) for n, w in first.optimizer.masters.items())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor", "adamw_8bit"])
+def test_resumed_with_noise_and_dropout_it_has_the_same_bits(optimizer, tmp_path):
+    how = {"optimizer": optimizer, "neftune_alpha": 5.0, "dev": (3.0, 2.0, 1.0)}
+    straight = train("gpt2-tiny", "lora", tmp_path / "a", 64, **how)  # GPT-2 brings dropout of its own
+    first = loop_for("gpt2-tiny", "lora", tmp_path / "b", 64, **how)
+    first._save = lambda real=first._save: (real(), first.__dict__.update(_ended=lambda: first.counters.step >= 2))
+    first.run()
+    assert first.counters.step == 2
+    again = loop_for("gpt2-tiny", "lora", tmp_path / "b", 64, **how)
+    again.restore(checkpoint.newest(tmp_path / "b" / "checkpoints", Console(quiet=True)))
+    again.run()
+    assert all(torch.equal(w, again.optimizer.masters[n]) for n, w in straight.items())
+
+
+def test_the_noise_of_neftune_hangs_on_the_seed_alone(tmp_path):
+    plain = train("llama-tiny", "lora", tmp_path / "plain", 64)
+    one, two, other = (
+        train("llama-tiny", "lora", tmp_path / name, 64, neftune_alpha=5.0, seed=seed)
+        for name, seed in (("one", 1), ("two", 1), ("other", 2))
+    )
+    assert all(torch.equal(one[n], two[n]) for n in one)
+    assert not any(torch.equal(one[n], other[n]) for n in one)
+    assert not any(torch.equal(one[n], plain[n]) for n in one)

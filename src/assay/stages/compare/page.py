@@ -160,7 +160,7 @@ def training(evidence: Evidence) -> Json:
     total = evidence.training or {}
     facts = [
         ("Optimizer steps", count(total.get("steps"))),
-        ("Steps skipped", count(total.get("skipped_steps"))),
+        ("Overflows of fp16", count(total.get("overflows"))),
         ("Tokens trained on", count(total.get("tokens"))),
         ("Trainable parameters", count(total.get("trainable_parameters"))),
         ("Training time", _duration(total.get("seconds"))),
@@ -264,7 +264,7 @@ def context(evidence: Evidence) -> Json:
     identity, manifest = evidence.identity or {}, evidence.receipt or {}
     base = identity.get("base") or {}
     adapter = identity.get("adapter") or {}
-    rank = f", rank {adapter['rank']}" if adapter.get("kind") == "lora" and "rank" in adapter else ""
+    rank = f", rank {adapter['rank']}" if "rank" in adapter else ""
     return {
         "title": evidence.run.path.parent.name or evidence.run.path.name,
         "short": identity.get("short"),

@@ -21,7 +21,7 @@ from assay.model.score import Nats, Reading, Scorer
 from assay.stages.evaluate import measure
 
 STAGE = "base-scores"
-SCORING = 1  # raised when the same model and texts would be scored otherwise
+SCORING = 2  # raised when the same model and texts would be scored otherwise
 FILE = "scores.parquet"
 RESCORED = 16  # stored base scores that are scored anew as a check
 BOS_RULE = "own prefix, else beginning-of-text token, else end-of-text token"

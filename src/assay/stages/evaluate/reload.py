@@ -49,7 +49,10 @@ def main() -> int:
             model: Any = adapters.load_tuned(folder, dtype=request["dtype"], device=request["device"])
             tokenizer = load_tokenizer(base, cache, console)
         else:
-            bare, tokenizer = load_base(base, cache, dtype=request["dtype"], device=request["device"], console=console)
+            bare, tokenizer = load_base(
+                base, cache, dtype=request["dtype"], device=request["device"], console=console,
+                four_bit=request["kind"] == "qlora",
+            )  # fmt: skip
             model = adapters.load_adapter(bare, folder)
     except AssayError as error:
         console.error(error.what)

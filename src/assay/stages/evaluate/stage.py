@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ class Protocol:
     smallest_effect: float
     claim: Claim
 
+    @property
+    def four_bit(self) -> bool:
+        """Whether base and tuned are both the base in 4 bit, as it was trained on."""
+        return self.kind == "qlora"
+
 
 def _protocol(experiment: Experiment) -> Protocol:
     e = experiment.evaluate
@@ -126,18 +132,20 @@ def evaluate(
     _weights_are_the_trained_ones(run)
     append_line(looks, {"time": now(), "run": run.path.name, "test_split": _split_hash(frozen), "what": "evaluate"})
     model, tokenizer = load_base(
-        base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
-    )
+        base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console,
+        four_bit=protocol.four_bit,
+    )  # fmt: skip
     encoder = Encoder(tokenizer, chat_template(tokenizer, experiment.data.chat_template), "completion")
     sample = _sample(run, items, protocol, encoder)
     probes = measure.probe(model, tokenizer, protocol.window, sample.probes)
     scores, stored_noise = base_scores(
         Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride), sample.readings,
-        base_hash=base.hash, setting=_setting(plan), store=store, console=console,
+        base_hash=base.hash, setting=_setting(plan, protocol.four_bit), store=store, console=console,
     )  # fmt: skip
     prompts = _prompts(protocol, sample, encoder, experiment.data.system_prompt)
     before = Measured(scores, _generate(protocol, model, encoder, prompts))
-    _count_units(run, encoder, sample, before, probes, decisions["precision"]["value"])
+    weights = "4-bit" if protocol.four_bit else decisions["precision"]["value"]
+    _count_units(run, encoder, sample, before, probes, weights)
     tuned_model = _tuned(run, protocol, model, decisions)
     del model
     gc.collect()
@@ -187,12 +195,13 @@ def _sample(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder
     return Sample(test, pieces(test), seen, item_readings(test, encoder), item_readings(seen, encoder))
 
 
-def _setting(plan: dict[str, Any]) -> dict[str, Any]:
-    """What of the machine and its decisions may move a score's last digits."""
+def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:
+    """What of the machine and its decisions may move a score: its last digits, or in 4 bit all of them."""
     d = plan["decisions"]
     return {
         "dtype": d["precision"]["value"], "device": d["device"], "threads": d["threads"],
         "processor": plan["machine"]["processor"], "gpu": plan["machine"]["gpu"],
+        "four_bit": metadata.version("bitsandbytes") if four_bit else None,
     }  # fmt: skip
 
 
@@ -276,7 +285,7 @@ def _reloads_fresh(run: RunDir, protocol: Protocol, base: BaseRef, decisions: di
     )  # fmt: skip
     if isinstance(again, str):
         raise GuardError("fresh-reload", f"a new process cannot load what was saved: {again}", where=str(run.path))
-    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"]))
+    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], four_bit=protocol.four_bit))
 
 
 def _write_texts(
@@ -312,6 +321,7 @@ def _settings(protocol: Protocol, decisions: dict[str, Any], tokenizer: TextToke
         "bos_rule": BOS_RULE,
         "max_bytes_per_group": protocol.max_bytes_per_group,
         "dtype": decisions["precision"]["value"],
+        "four_bit": protocol.four_bit,
         "device": decisions["device"],
         "attention": ATTENTION,
         "tokenizer_sha256": tokenizer.sha256,

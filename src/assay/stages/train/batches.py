@@ -40,6 +40,8 @@ class Corpus(Sequence[Segment]):
     ) -> None:
         self.ids, self.learn = ids, learn
         predicted = np.maximum(np.diff(starts) - 1, 0)
+        self.long_rows = int((predicted > max_length).sum())  # longer than max_length
+        self.lost = int(np.maximum(predicted - max_length, 0).sum()) if truncate else 0  # tokens that are cut off
         pieces = np.minimum(-(-predicted // max_length), 1 if truncate else predicted)
         row = np.repeat(np.arange(len(predicted)), pieces)
         nth = np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
@@ -48,6 +50,7 @@ class Corpus(Sequence[Segment]):
         counts = _learned(learn, begin + 1, end)
         # A segment from which nothing is learned would be read for nothing.
         self.begin, self.end = begin[counts > 0], end[counts > 0]
+        self.rows: list[int] = row[counts > 0].tolist()  # which row each segment is of
         self.learned: list[int] = counts[counts > 0].tolist()
         self.lengths: list[int] = (self.end - self.begin - 1).tolist()
 

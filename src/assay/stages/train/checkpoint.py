@@ -12,9 +12,7 @@ from torch import Tensor
 
 from assay.core.console import Console
 from assay.core.errors import InputError
-from assay.core.files import directory_atomic, read_json, sha256_file, write_json
-
-KEEP = 2
+from assay.core.files import directory_atomic, read_json, sha256_file, sha256_json, write_json
 
 
 @dataclass(frozen=True)
@@ -27,37 +25,68 @@ class Checkpoint:
     counters: dict[str, Any]
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write `folder/step-<n>`, then delete all but the newest `KEEP`."""
-    with directory_atomic(folder / f"step-{checkpoint.step:06d}") as target:
+def save(folder: Path, checkpoint: Checkpoint, *, keep: int, best: int | None = None) -> None:
+    """Write `folder/step-<n>`, then delete all but the newest `keep` and that of step `best`."""
+    with directory_atomic(_path(folder, checkpoint.step)) as target:
         save_file({k: v.contiguous() for k, v in checkpoint.weights.items()}, target / "weights.safetensors")
         save_file({k: v.contiguous() for k, v in checkpoint.optimizer.items()}, target / "optimizer.safetensors")
         hashes = {name: sha256_file(target / name) for name in ("weights.safetensors", "optimizer.safetensors")}
-        write_json(target / "state.json", {"step": checkpoint.step, "sha256": hashes, "counters": checkpoint.counters})
-    for old in sorted(folder.glob("step-*"))[:-KEEP]:
-        shutil.rmtree(old)
+        state = {"step": checkpoint.step, "counters": checkpoint.counters}
+        write_json(target / "state.json", {**state, "sha256": hashes, "state_sha256": sha256_json(state)})
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        if best is None or old != _path(folder, best):
+            shutil.rmtree(old)
 
 
 def newest(folder: Path, console: Console) -> Checkpoint | None:
     """The newest checkpoint whose checksums hold; a damaged one is named and passed over."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
-        state = _intact(path)
-        if state is not None:
-            return Checkpoint(
-                state["step"],
-                load_file(path / "weights.safetensors"),
-                load_file(path / "optimizer.safetensors"),
-                state["counters"],
-            )
+    there = sorted(folder.glob("step-*"), reverse=True)
+    for path in there:
+        found = _read(path)
+        if found is not None:
+            return found
         console.note(f"the checkpoint {path.name} is damaged and is not used")
+    if there:
+        console.note("no checkpoint is whole: training starts anew")
     return None
 
 
+def at(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of one step.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found = _read(_path(folder, step)) if _path(folder, step).is_dir() else None
+    if found is None:
+        raise InputError(
+            f"the checkpoint of step {step}, the best one, is missing or damaged",
+            where=str(_path(folder, step)),
+            fix="restore it from a backup, or train again with --new",
+        )
+    return found
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:06d}"
+
+
+def _read(path: Path) -> Checkpoint | None:
+    state = _intact(path)
+    if state is None:
+        return None
+    weights, optimizer = (load_file(path / f"{name}.safetensors") for name in ("weights", "optimizer"))
+    return Checkpoint(state["step"], weights, optimizer, state["counters"])
+
+
 def _intact(path: Path) -> dict[str, Any] | None:
-    """A checkpoint's state.json, where it can be read and the files beside it have their recorded hashes."""
+    """A checkpoint's state.json, where it and the files beside it have their recorded hashes."""
     try:
         state: dict[str, Any] = read_json(path / "state.json")
-    except InputError:
+        own = sha256_json({"step": state["step"], "counters": state["counters"]})
+        whole = own == state["state_sha256"] and all(
+            (path / name).is_file() and sha256_file(path / name) == digest for name, digest in state["sha256"].items()
+        )
+    except (InputError, KeyError, TypeError):
         return None
-    whole = all((path / n).is_file() and sha256_file(path / n) == digest for n, digest in state["sha256"].items())
     return state if whole else None

@@ -1,12 +1,17 @@
-"""AdamW over fp32 master weights, and the learning-rate schedules."""
+"""The optimizers over fp32 master weights, the loss scale of fp16, and the learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from assay.core.errors import MachineError
+from assay.core.optional import require
 
 
 def rate(step: int, *, total: int, peak: float, schedule: str, warmup: float) -> float:
@@ -24,39 +29,141 @@ def rate(step: int, *, total: int, peak: float, schedule: str, warmup: float) ->
     return peak * (1 - done) if schedule == "linear" else peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
-class MasterAdamW:
-    """AdamW (Loshchilov and Hutter, arXiv 1711.05101) whose weights and moments are fp32.
+def _adamw(weights: list[nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101), fused: its bits depend on neither threads nor the run."""
+    return torch.optim.AdamW(weights, weight_decay=weight_decay, fused=True)
+
+
+def _adamw_8bit(weights: list[nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW whose moments are kept in 8 bits, in blocks of 256 (Dettmers et al., arXiv 2110.02861)."""
+    bitsandbytes = require("bitsandbytes", extra="qlora")
+    made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(weights, weight_decay=weight_decay)
+    return made
+
+
+def _paged_adamw_8bit(weights: list[nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
+    """The same, its moments in memory that the GPU gives back to main memory when it is full (arXiv 2305.14314)."""
+    bitsandbytes = require("bitsandbytes", extra="qlora")
+    made: torch.optim.Optimizer = bitsandbytes.optim.PagedAdamW8bit(weights, weight_decay=weight_decay)
+    return made
+
+
+def _adafactor(weights: list[nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
+    """Adafactor (Shazeer and Stern, arXiv 1804.04235) at the experiment's own learning rates.
+
+    transformers' and not torch's: torch's always multiplies the rate by a weight's size, and a LoRA matrix that starts
+    at 0 would hardly move; transformers' Trainer, too, uses it with the rate as given.
+    """
+    from transformers.optimization import Adafactor
+
+    made: torch.optim.Optimizer = Adafactor(
+        weights, lr=0.0, weight_decay=weight_decay, scale_parameter=False, relative_step=False
+    )
+    return made
+
+
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], float], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "adamw_8bit": _adamw_8bit,
+    "paged_adamw_8bit": _paged_adamw_8bit,
+    "adafactor": _adafactor,
+}
+
+
+def require_optimizer(kind: str, device: str) -> None:
+    """Have what the optimizer `kind` needs on this device, or say what would do (exit 4).
+
+    Raises:
+        MachineError: bitsandbytes is missing, or has no such optimizer for this device.
+    """
+    if not kind.endswith("_8bit"):
+        return
+    where = f"train.optimizer: {kind}"
+    if kind.startswith("paged") and device != "cuda":
+        raise MachineError(
+            f"moments are paged between a CUDA GPU and main memory only, and this training runs on {device}",
+            where=where,
+            fix="--set train.optimizer=adamw_8bit, which makes the same updates" if device == "cpu" else _PLAIN,
+        )
+    require("bitsandbytes", extra="qlora")
+    kernel = "bitsandbytes::optimizer_update_8bit_blockwise"
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(kernel, device.upper()):
+        raise MachineError(f"bitsandbytes has no 8-bit optimizer for {device} here", where=where, fix=_PLAIN)
+
+
+_PLAIN = "--set train.optimizer=adamw, or adafactor, which needs even less memory"
+
+
+@dataclass
+class LossScale:
+    """What a loss is multiplied by in fp16, so that small gradients do not vanish (arXiv 1710.03740).
+
+    Halved when a gradient overflows, doubled after `GROWS_AFTER` steps without, as torch's GradScaler does; but it
+    is of the loss summed over a step's tokens, which is why it begins and ends lower: 32 here is 65536 there at 2048
+    tokens.
+    """
+
+    value: float = 32.0
+    steady: int = 0  # steps since it last changed
+
+    FLOOR: ClassVar[float] = 2.0**-16
+    GROWS_AFTER: ClassVar[int] = 2000
+
+    def shrink(self) -> bool:
+        """Halve it after an overflow; False where it is at its floor already."""
+        if self.value <= self.FLOOR:
+            return False
+        self.value, self.steady = max(self.FLOOR, self.value / 2), 0
+        return True
+
+    def hold(self) -> None:
+        """Count a step without overflow."""
+        self.steady += 1
+        if self.steady == self.GROWS_AFTER:
+            self.value, self.steady = self.value * 2, 0
+
+
+class Optimizer:
+    """One of `OPTIMIZERS`, over weights that are fp32 whatever the model's are.
 
     bf16 has eight bits of mantissa: an update smaller than 1/256 of a weight would be lost in it. The
     model's own parameters are rounded copies of the masters; in fp32 they are the masters.
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], *, weight_decay: float) -> None:
+    def __init__(self, parameters: dict[str, nn.Parameter], *, weight_decay: float, kind: str = "adamw") -> None:
         self.parameters = parameters
         self.masters: dict[str, Tensor] = {
             name: p.data if p.dtype == torch.float32 else p.data.float() for name, p in parameters.items()
         }
-        self._adamw = torch.optim.AdamW(
-            [nn.Parameter(master) for master in self.masters.values()], weight_decay=weight_decay, foreach=False
-        )
-        self._held = self._adamw.param_groups[0]["params"]
+        self._held = [nn.Parameter(master) for master in self.masters.values()]
+        self._inner = OPTIMIZERS[kind](self._held, weight_decay)
+        half = any(p.dtype == torch.float16 for p in parameters.values())
+        self.loss_scale: LossScale | None = LossScale() if half else None
+
+    @property
+    def loss_factor(self) -> float:
+        """What the loss is to be multiplied by before its gradient is formed: 1, except in fp16."""
+        return self.loss_scale.value if self.loss_scale else 1.0
 
     def gradient_norm(self) -> float:
-        """The global 2-norm of all gradients, in fp32."""
+        """The global 2-norm of all gradients, in fp32, of the loss as it was before `loss_factor`."""
         squares = [p.grad.float().square().sum() for p in self.parameters.values() if p.grad is not None]
-        return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+        return float(torch.stack(squares).sum().sqrt()) / self.loss_factor if squares else 0.0
 
     def step(self, *, rate: float, scale: float) -> None:
-        """One update with the gradients times `scale`, at learning rate `rate`."""
+        """One update with the gradients times `scale`, at learning rate `rate`; `loss_factor` is taken out of them."""
+        scale /= self.loss_factor
         for held, parameter in zip(self._held, self.parameters.values(), strict=True):
             held.grad = None if parameter.grad is None else parameter.grad.float() * scale
-        for group in self._adamw.param_groups:
+        for group in self._inner.param_groups:
             group["lr"] = rate
-        self._adamw.step()
+        self._inner.step()
         for held, parameter in zip(self._held, self.parameters.values(), strict=True):
             held.grad = None
             if parameter.data.data_ptr() != held.data.data_ptr():
                 parameter.data.copy_(held.data)
+        if self.loss_scale:
+            self.loss_scale.hold()
 
     def zero(self) -> None:
         """Forget the gradients."""
@@ -64,23 +171,48 @@ class MasterAdamW:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Moments and counts as flat tensors, named `<parameter>:<what>`."""
+        """Moments and counts as flat tensors, named `<parameter>:<what>`; a plain count as an int64 of no dimension."""
         found: dict[str, Tensor] = {}
         for name, held in zip(self.parameters, self._held, strict=True):
-            entry: dict[str, Any] = self._adamw.state.get(held, {})
-            found |= {f"{name}:{what}": value for what, value in entry.items()}
+            entry: dict[str, Any] = self._inner.state.get(held, {})
+            kept = {what: value for what, value in entry.items() if what not in _TABLES}
+            found |= {
+                f"{name}:{what}": value if isinstance(value, Tensor) else torch.tensor(int(value))
+                for what, value in kept.items()
+            }
+        if self.loss_scale:
+            found["loss_scale:value"] = torch.tensor(self.loss_scale.value, dtype=torch.float64)
+            found["loss_scale:steady"] = torch.tensor(self.loss_scale.steady)
         return found
 
     def restore(self, masters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        """Put masters, parameters and moments back as `masters` and `state` gave them."""
-        for name, held in zip(self.parameters, self._held, strict=True):
+        """Put masters, parameters, moments and the loss scale back as `masters` and `state` gave them."""
+        entries: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            owner, _, what = key.rpartition(":")
+            entries.setdefault(owner, {})[what] = value
+        for index, (name, held) in enumerate(zip(self.parameters, self._held, strict=True)):
             held.data.copy_(masters[name])
             self.parameters[name].data.copy_(masters[name])
-            entry = {
-                what: value.clone() if what == "step" else value.to(held.device, copy=True)
-                for key, value in state.items()
-                for owner, _, what in [key.rpartition(":")]
-                if owner == name
-            }
-            if entry:
-                self._adamw.state[held] = entry
+            self._inner.state.pop(held, None)
+            if name in entries:
+                self._restore_moments(index, held, entries[name])
+        if self.loss_scale and "loss_scale" in entries:
+            kept = entries["loss_scale"]
+            self.loss_scale = LossScale(float(kept["value"]), int(kept["steady"]))
+
+    def _restore_moments(self, index: int, held: nn.Parameter, entry: dict[str, Tensor]) -> None:
+        into: dict[str, Any] = self._inner.state[held]
+        # bitsandbytes lays out its own memory, paged or not, and its tables: what was saved is copied into it
+        if hasattr(self._inner, "init_state"):
+            self._inner.init_state(self._inner.param_groups[0], held, 0, index)
+        for what, value in entry.items():
+            if value.dtype == torch.int64:
+                into[what] = int(value)
+            elif what in into:
+                into[what].copy_(value)
+            else:
+                into[what] = value.to(held.device, copy=True)
+
+
+_TABLES = ("qmap1", "qmap2")  # of bitsandbytes: what each of 256 codes stands for, the same for all weights

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,29 @@ from transformers import PreTrainedModel
 
 from assay.config.schema import Experiment, TrainConfig
 from assay.core.console import Console
-from assay.core.files import read_json, read_lines, sha256_file, sha256_text, write_json, write_lines
+from assay.core.files import read_json, read_lines, sha256_file, write_json, write_lines
 from assay.core.guard import record
 from assay.core.rundir import RunDir
 from assay.core.usage import peak_memory
-from assay.data.excerpts import excerpts, pieces
-from assay.data.items import Item, read_items
+from assay.data.excerpts import pieces
+from assay.data.items import item_batches, read_items
 from assay.guards.training import adapter_integrity, finite_training
+from assay.guards.wording import count, named
 from assay.model import adapters
+from assay.model.kernels import speed_up
 from assay.model.load import load_base
 from assay.model.probe import memory_now
 from assay.model.registry import BaseRef
-from assay.model.score import Scorer, item_readings
+from assay.model.score import Scorer
 from assay.stages.train import checkpoint
 from assay.stages.train.batches import Corpus, schedule_steps
-from assay.stages.train.loop import Counters, Loop, Settings
-from assay.stages.train.optim import MasterAdamW
+from assay.stages.train.look import Look, dev_items, looker
+from assay.stages.train.loop import Counters, Loop, Reports, Settings
+from assay.stages.train.optim import Optimizer, require_optimizer
+from assay.stages.train.safety import not_finite
+from assay.stages.train.track import Mirrors, mirrors
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder, Tokens, chat_template
-
-DEV_BYTES, DEV_GROUPS = 8000, 8  # of dev text are scored at each look, of so many groups at least
 
 
 def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, console: Console) -> list[Path]:
@@ -41,58 +46,73 @@ def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, conso
     Raises:
         GuardError: `supervision`, `weights-moved`, `finite-training` or `adapter-integrity` failed.
         Interrupted: stopped by the user, resumable.
+        MachineError: a library is missing, the optimizer does not run on this device, or memory has run out.
     """
     decisions = read_json(run.plan)["decisions"]
+    device, t = decisions["device"], experiment.train
+    require_optimizer(t.optimizer, device)
     torch.set_num_threads(decisions["threads"])
-    torch.use_deterministic_algorithms(decisions["device"] == "cpu")
-    before = memory_now()
-    model, tokenizer = load_base(
-        base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console
-    )
-    t = experiment.train
-    tokens = Tokens.open(run.tokens)
-    corpus = Corpus(
-        tokens.ids, tokens.learn, tokens.starts, max_length=t.max_length,
-        truncate=bool(read_json(run.tokens_profile)["turns"]),
-    )  # fmt: skip
-    adapted = adapters.attach(model, seed=experiment.seed, **experiment.adapter.model_dump())
-    steps = schedule_steps(
-        corpus.lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs
-    )
-    settings = _settings(t, len(steps), decisions["micro_batch_tokens"], experiment.seed)
-    dev = _dev_items(read_items(run.split("dev")), experiment.evaluate.max_bytes_per_group)
-    encoder = Encoder(tokenizer, chat_template(tokenizer, experiment.data.chat_template), t.loss_on)
-    counters = _loop(run, adapted, encoder, corpus, steps, settings, dev, console)
-    return _finish(run, base.spec, adapted, tokenizer, corpus, counters, before, experiment.evaluate.window)
+    torch.use_deterministic_algorithms(device == "cpu")
+    with mirrors(experiment.track, run, experiment.model_dump(mode="json", by_alias=True), console) as watching:
+        before = memory_now()
+        model, tokenizer = load_base(
+            base, cache, dtype=decisions["precision"]["value"], device=device, console=console,
+            four_bit=experiment.adapter.kind == "qlora",
+        )  # fmt: skip
+        _finite_base(run, model)
+        loaded = int(torch.cuda.memory_allocated()) if device == "cuda" else memory_now()
+        tokens = Tokens.open(run.tokens)
+        corpus = Corpus(
+            tokens.ids, tokens.learn, tokens.starts, max_length=t.max_length,
+            truncate=bool(read_json(run.tokens_profile)["turns"]),
+        )  # fmt: skip
+        if corpus.long_rows:
+            console.note(_long_rows(corpus, t.max_length))
+        adapted = adapters.attach(model, seed=experiment.seed, **experiment.adapter.model_dump())
+        speed_up(adapted)
+        steps = schedule_steps(
+            corpus.lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs
+        )
+        settings = _settings(t, len(steps), decisions, experiment.seed, loaded)
+        encoder = Encoder(tokenizer, chat_template(tokenizer, experiment.data.chat_template), t.loss_on)
+        items = dev_items(read_items(run.split("dev")), experiment.evaluate.max_bytes_per_group)
+        look = looker(adapted, encoder, items, window=t.max_length, row_tokens=settings.micro_tokens)
+        counters = _loop(run, adapted, corpus, steps, settings, look, watching, console)
+    return _finish(run, base.spec, adapted, tokenizer, corpus, counters, settings, before, experiment.evaluate.window)
+
+
+def _finite_base(run: RunDir, model: PreTrainedModel) -> None:
+    """Refuse a base that is broken before anything is trained on it."""
+    broken = not_finite(model)
+    if broken:
+        why = f"{count(len(broken), 'tensor')} of the base hold values that are not finite: {named(broken)}"
+        fix = "restore or download the base anew, or set train.precision to fp32 if its numbers are too large"
+        run.guards.check(record("finite-training", "fail", why, measured={"step": 0, "tensors": len(broken)}, fix=fix))
+
+
+def _long_rows(corpus: Corpus, longest: int) -> str:
+    what = f"{count(corpus.long_rows, 'training row')} longer than train.max_length={longest} tokens: "
+    return what + (f"cut off there, {corpus.lost:,} tokens are not learned" if corpus.lost else "cut into sequences")
 
 
 def _loop(
     run: RunDir,
     model: PreTrainedModel | PeftModel,
-    encoder: Encoder,
     corpus: Corpus,
     steps: list[list[int]],
     settings: Settings,
-    dev: list[Item],
+    look: Look,
+    watching: Mirrors,
     console: Console,
 ) -> Counters:
-    optimizer = MasterAdamW(adapters.trainable(model), weight_decay=settings.weight_decay)
-    longest = settings.max_length
-    scorer = Scorer(model, encoder.tokenizer, window=longest, stride=longest, row_tokens=settings.micro_tokens)
-
-    readings = item_readings(dev, encoder)
-    size = sum(reading.size for reading in readings)
-
-    def look() -> dict[str, float]:
-        nats = sum(float(n.sum()) for n in scorer.score_readings(readings))
-        return {"dev_bpb": nats / math.log(2) / size, "dev_bytes": size}
-
+    optimizer = Optimizer(adapters.trainable(model), weight_decay=settings.weight_decay, kind=settings.optimizer)
+    reports = Reports(console.note, run.event, watching.log, partial(_names, run, corpus))
     saved = checkpoint.newest(run.checkpoints, console)
     done = saved.step if saved else 0
     with console.progress("training", len(steps), "steps", start=done) as progress:
         loop = Loop(
-            model, optimizer, corpus, steps, settings,
-            metrics=run.metrics, checkpoints=run.checkpoints, dev=look, progress=progress, guards=run.guards,
+            model, optimizer, corpus, steps, settings, metrics=run.metrics, checkpoints=run.checkpoints, dev=look,
+            progress=progress, guards=run.guards, reports=reports,
         )  # fmt: skip
         if saved:
             loop.restore(saved)
@@ -102,7 +122,19 @@ def _loop(
         return loop.run()
 
 
-def _settings(t: TrainConfig, steps: int, micro_tokens: int, seed: int) -> Settings:
+def _names(run: RunDir, corpus: Corpus, segments: Sequence[int]) -> list[str]:
+    """The training rows that segments are of: each row's id and group, once."""
+    wanted = sorted({corpus.rows[i] for i in segments})
+    found: list[str] = []
+    start = 0
+    for items in item_batches(run.split("train")) if wanted else ():
+        own = [items[row - start] for row in wanted if start <= row < start + len(items)]
+        found += [f"{item.id} (group {item.group})" for item in own]
+        start += len(items)
+    return found
+
+
+def _settings(t: TrainConfig, steps: int, decisions: dict[str, Any], seed: int, loaded: int) -> Settings:
     quarter = max(1, math.ceil(steps / 4))
     return Settings(
         steps=steps,
@@ -112,24 +144,20 @@ def _settings(t: TrainConfig, steps: int, micro_tokens: int, seed: int) -> Setti
         weight_decay=t.weight_decay,
         max_grad_norm=t.max_grad_norm,
         max_length=t.max_length,
-        micro_tokens=micro_tokens,
+        micro_tokens=decisions["micro_batch_tokens"],
         eval_every=t.eval_every or quarter,
         save_every=t.save_every or quarter,
         seed=seed,
+        optimizer=t.optimizer,
+        precision=decisions["precision"]["value"],
+        checkpointing=decisions["checkpointing"]["value"],
+        offload=decisions["offload"],
+        neftune_alpha=t.neftune_alpha,
+        keep_checkpoints=t.keep_checkpoints,
+        result=t.result,
+        patience=t.patience,
+        loaded=loaded,
     )
-
-
-def _dev_items(items: list[Item], limit: int | None) -> list[Item]:
-    """A little of each group, in a fixed order of groups, until there is enough text and are enough groups."""
-    groups = sorted({item.group for item in items}, key=lambda group: sha256_text(group))
-    per_group = max(200, DEV_BYTES // len(groups))
-    chosen: list[Item] = []
-    for number, group in enumerate(groups):
-        if number >= DEV_GROUPS and sum(item.size for item in chosen) >= DEV_BYTES:
-            break
-        own = [item for item in items if item.group == group]
-        chosen += excerpts(own, min(per_group, limit) if limit else per_group, seed=0)
-    return chosen
 
 
 def _forget_metrics_after(metrics: Path, step: int) -> None:
@@ -144,11 +172,12 @@ def _finish(
     tokenizer: TextTokenizer,
     corpus: Corpus,
     counters: Counters,
+    settings: Settings,
     memory_before: int,
     window: int,
 ) -> list[Path]:
     broken = [name for name, p in adapters.trainable(model).items() if not bool(p.isfinite().all())]
-    run.guards.check(finite_training(counters.step, len(counters.skipped), 0, nonfinite_weights=broken))
+    run.guards.check(finite_training(counters.step, overflows=counters.overflows, nonfinite_weights=broken))
     folder = run.adapter if isinstance(model, PeftModel) else run.model
     weights = adapters.save(model, tokenizer, folder, base=base)
     saved = adapters.saved_tensors(weights)
@@ -167,10 +196,20 @@ def _finish(
         "first_loss": counters.first_loss,
         "final_loss": counters.last_loss,
         "trainable_parameters": sum(p.numel() for p in adapters.trainable(model).values()),
-        "skipped_steps": len(counters.skipped),
+        "overflows": counters.overflows,
+        "optimizer": settings.optimizer,
+        "micro_batch_tokens": counters.micro_tokens,
+        "result": {
+            "step": counters.best_step if settings.result == "best" else counters.step,
+            "best_step": counters.best_step,
+            "best_dev_bpb": counters.best_dev,
+            "stopped_early": counters.step < settings.steps,
+        },
         "weights": {"file": str(weights.relative_to(run.path)), "sha256": sha256_file(weights), "keys": sorted(saved)},
         "corpus": {
             "segments": len(corpus),
+            "long_rows": corpus.long_rows,
+            "lost_tokens": corpus.lost,
             "tokens_per_epoch": sum(corpus.lengths),
             "learned_per_epoch": sum(corpus.learned),
         },
