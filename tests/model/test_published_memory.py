@@ -83,7 +83,9 @@ def test_mistral_fits_a_t4():
     s, t4 = shape(MODELS["Mistral-7B"]), DEVICES["t4"]
     found = predict(s, work)
     assert found.high < t4.budget
-    limits = Limits(longest=512, best=8192, text=None, budget=t4.budget, checkpointing="auto", offloads=True)
+    limits = Limits(
+        longest=512, best=8192, text=None, budget=t4.budget, checkpointing="auto", offloads=True, batch=8192
+    )
     assert choose(s, work, limits).fits
     full = Work("full", 0, "all-linear", 512, 512, "fp16", device="cuda")
     assert not choose(s, full, limits).fits
@@ -101,7 +103,9 @@ def test_gpt2_on_an_m2():
     whole = predict(s, Work("full", 0, "all-linear", 2048, 512, "fp32", device="mps", peer=True)).terms
     own = s.vocabulary * s.width * 4  # the gradient of the tied embedding
     assert whole["logits"] - own == 2048 * s.vocabulary * 4
-    limits = Limits(longest=512, best=2048, text=None, budget=m2.budget, checkpointing="auto", offloads=False)
+    limits = Limits(
+        longest=512, best=2048, text=None, budget=m2.budget, checkpointing="auto", offloads=False, batch=2048
+    )
     chosen = choose(s, work, limits)
     assert chosen.fits
     assert chosen.work.tokens == 2048

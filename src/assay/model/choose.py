@@ -22,6 +22,7 @@ class Limits:
         budget: bytes that may be filled.
         checkpointing: auto, on or off.
         offloads: there is main memory beside the device's own.
+        batch: tokens of a step.
     """
 
     longest: int
@@ -30,6 +31,7 @@ class Limits:
     budget: int
     checkpointing: str
     offloads: bool
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,20 @@ def _ways(work: Work, limits: Limits) -> Iterator[Work]:
     recomputed = {"auto": (False, True), "on": (True,), "off": (False,)}[limits.checkpointing]
     for checkpointing in recomputed:
         for offload in (False, True) if checkpointing and limits.offloads else (False,):
-            row = max(limits.longest, limits.best)
-            while True:
-                length = min(limits.longest, limits.text or limits.longest)
-                yield replace(work, tokens=row, length=length, checkpointing=checkpointing, offload=offload)
-                if row <= limits.longest:
-                    break
-                row = max(limits.longest, row // 2)
+            length = min(limits.longest, limits.text or limits.longest)
+            for row in _rows(limits):
+                yield replace(
+                    work, tokens=row, length=length, checkpointing=checkpointing, offload=offload,
+                    accumulates=row < limits.batch,
+                )  # fmt: skip
+
+
+def _rows(limits: Limits) -> Iterator[int]:
+    """Tokens of a micro-batch, each about half of the one before: whole sequences, so that long texts fill it up."""
+    sequences = max(1, limits.best // limits.longest)
+    while sequences:
+        yield sequences * limits.longest
+        sequences //= 2
 
 
 def _surely(way: Work, limits: Limits) -> int | None:
@@ -94,7 +103,7 @@ def _surely(way: Work, limits: Limits) -> int | None:
 
 def changes(s: Shape, work: Work, limits: Limits) -> list[Change]:
     """What would make it fit, in order of what it costs; the first that fits is the last of the list."""
-    row = max(limits.longest, limits.best)
+    row = next(_rows(limits))
     now = replace(work, tokens=row, length=limits.longest, checkpointing=limits.checkpointing == "on", offload=False)
     needs = predict(s, now).terms["total"]
     found: list[Change] = []

@@ -34,7 +34,7 @@ class Slack(NamedTuple):
 
 # low, point, high: rows of changing lengths leave blocks behind that fit no later row
 SLACK = {
-    "cpu": (Slack(0.0, 0.0), Slack(0.0, 0.35), Slack(0.05, 0.6)),
+    "cpu": (Slack(0.0, 0.0), Slack(0.02, 0.3), Slack(0.1, 0.6)),
     "cuda": (Slack(0.0, 0.0), Slack(0.05, 0.0), Slack(0.2, 0.0)),
     "mps": (Slack(0.0, 0.0), Slack(0.05, 0.0), Slack(0.2, 0.0)),
 }
@@ -68,6 +68,8 @@ class Work:
         four_bit: the linear layers are NF4.
         peer: as other trainers do it, for comparison with them: the logits of all tokens are held at once, and no copy
             of what is trained is kept to prove that it moved.
+        accumulates: a step has several micro-batches, so that gradients are there while the next one is read; in a step
+            of one they come as the activations go.
         device: cpu, cuda or mps.
     """
 
@@ -82,6 +84,7 @@ class Work:
     offload: bool = False
     four_bit: bool = False
     peer: bool = False
+    accumulates: bool = True
     device: str = "cpu"
     score_tokens: int = 1024
     prompt_tokens: int = 512
@@ -136,13 +139,15 @@ def _phases(s: Shape, work: Work, slack: Slack) -> dict[str, Terms]:
     held = model | {"optimizer": optimizer(s, work, trained), "start": 0 if work.peer else trained * FP32}
     gradients = {"gradients": trained * work.wide}
     phases: dict[str, Terms] = {
-        "training": held | gradients | activations(s, work) | _logits(s, work),
+        "training": held | (gradients if work.accumulates else {}) | activations(s, work) | _logits(s, work),
         "update": held | gradients | {"update": trained * FP32},
         "evaluation": held | _scoring(s, work),
         "generation": model | generation(s, work),
     }
     if work.device == "cpu":
-        phases["loading"] = {"runtime": RUNTIME["cpu"], "weights": s.parameters * FP32, "file": s.parameters * FP32}
+        # in fp32 the file's own pages become the weights; anything else is made from them
+        made = base if work.four_bit or work.precision != "fp32" else {}
+        phases["loading"] = {"runtime": RUNTIME["cpu"], "file": s.parameters * FP32} | made
         phases["checkpoint"] = held | {"file": 2 * trained * FP32}
     return {name: terms | {"fragmentation": _slack(terms, slack)} for name, terms in phases.items()}
 

@@ -141,6 +141,7 @@ def _planned(
     limits = Limits(
         longest=t.max_length, best=min(t.batch_tokens, BEST_ROW[place.kind]), text=text.longest if text else None,
         budget=place.budget, checkpointing=t.checkpointing, offloads=place.offloads,
+        batch=t.batch_tokens,
     )  # fmt: skip
     chosen = choose(s, work, limits)
     terms, phases, low, high = chosen.prediction
