@@ -90,9 +90,11 @@ def settled(model: PreTrainedModel, dtype: str, device: str) -> PreTrainedModel:
     Buffers keep theirs: rotary frequencies rounded to bf16 would turn far positions by the wrong angle.
     """
     torch.nn.Module.to(model, device=torch.device(device))
+    # a single weight left where the file is mapped keeps the whole file in memory, beside its weights in 4 bit
+    copies = device == "cpu" and any(quantise.is_quantised(p) for p in model.parameters())
     for parameter in model.parameters():
         if parameter.is_floating_point() and not quantise.is_quantised(parameter):
-            parameter.data = parameter.data.to(DTYPES[dtype])
+            parameter.data = parameter.data.to(DTYPES[dtype], copy=copies)
     quantise.settle(model, DTYPES[dtype])
     model.requires_grad_(False)
     model.eval()
