@@ -36,7 +36,7 @@ name: accuracy
 base: scratch:llama-tiny
 data: {source: text.txt}
 train: {steps: 2}
-evaluate: {window: 128}
+evaluate: {window: 128, max_bytes_per_group: 500}
 """
 CHILD = """
 import json, sys

@@ -47,7 +47,7 @@ from trl_train_side import Setting
 
 HERE = Path(__file__).parent
 OURS, PEER = HERE / "our_train_side.py", HERE / "trl_train_side.py"
-EVERY = 0.2  # seconds between two looks at the memory: a look at some GB takes some ms
+EVERY = 0.5  # seconds between two looks at the memory: a look at some GB takes some 50 ms of one core
 PATIENCE = 3  # a setting that takes this many times as long as the fastest is stopped
 TRIED = 2  # steps of a setting in the search
 WORSE = 0.001  # bits per byte: a fifth of the smallest effect that an experiment looks for by default

@@ -34,7 +34,7 @@ from assay.core.optional import installed, require_training
 from assay.core.receipt import version
 from assay.core.rundir import STAGES, RunDir
 from assay.core.store import Store
-from assay.core.usage import give_back, peak_memory
+from assay.core.usage import forget_peak, give_back, peak_memory
 from assay.model.registry import BaseRef, locate, tokenizer_at_hand, trainable_as
 
 if TYPE_CHECKING:
@@ -286,6 +286,7 @@ def _perform(run: RunDir, work: Work, stage: str) -> None:
     started = time.perf_counter()
     run.event("stage started", stage=stage)
     run.begin(stage)
+    forget_peak()  # of the stage before
     run.guards.drop_stages(*STAGES[STAGES.index(stage) :])
     if stage == "evaluate":
         shutil.rmtree(run.evaluate, ignore_errors=True)  # numbers of an earlier evaluation must not pass for these

@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import sys
 
 import pytest
 import torch
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
+from assay.core.errors import MachineError
 from assay.model.fused import GATED, RMS_NORMS, fuse
 
 
@@ -82,3 +84,38 @@ def test_another_activation_keeps_its_forward():
     layer = LlamaMLP(LlamaConfig(hidden_size=8, num_attention_heads=1, intermediate_size=8, hidden_act="gelu"))
     fuse(layer)
     assert "forward" not in vars(layer)
+
+
+class LikeLigers:
+    """Functions with the signatures of liger_kernel.ops (0.8), in torch's own operations."""
+
+    class LigerRMSNormFunction:
+        @staticmethod
+        def apply(x, w, eps, offset=0.0, casting_mode="llama", in_place=True, row_mode=None):
+            assert (offset, casting_mode, in_place) == (0.0, "llama", False)
+            return w * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps))
+
+    class LigerSiLUMulFunction:
+        @staticmethod
+        def apply(a, b, gate_multiplier=1.0, down_multiplier=1.0):
+            return torch.nn.functional.silu(a) * b
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_ligers_kernels_are_given_what_they_take(layer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "liger_kernel", LikeLigers)
+    monkeypatch.setitem(sys.modules, "liger_kernel.ops", LikeLigers)
+    torch.manual_seed(0)
+    plain = LAYERS[layer]()
+    x, slope = torch.randn(2, 7, WIDTH), torch.randn(2, 7, WIDTH)
+    expected = gradients(plain, x, slope)
+    fuse(plain, liger=True)
+    for found, wanted in zip(gradients(plain, x, slope), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_missing_kernels_are_named_with_their_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    with pytest.raises(MachineError, match="the package liger_kernel, which is not installed") as error:
+        fuse(LlamaMLP(CONFIG), liger=True)
+    assert error.value.fix == "pip install 'assay[cuda]'"

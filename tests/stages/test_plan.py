@@ -52,6 +52,20 @@ def test_a_row_is_never_shorter_than_a_sequence_nor_longer_than_a_batch(run):
     assert large["decisions"]["micro_batch_tokens"] == 2048
 
 
+def test_ligers_kernels_are_refused_where_they_are_missing_or_have_no_gpu(run, monkeypatch):
+    e = experiment(run.path, "kernels: liger, device: cpu")
+    monkeypatch.setattr("assay.stages.plan.installed", lambda package: package != "liger_kernel")
+    with pytest.raises(MachineError, match="liger_kernel, which is not installed") as error:
+        decided(run, e)
+    assert "assay[cuda]" in str(error.value.fix)
+    monkeypatch.setattr("assay.stages.plan.installed", lambda package: True)
+    with pytest.raises(MachineError, match="need a CUDA GPU"):
+        decided(run, e)
+    assert decided(run, experiment(run.path, "device: cpu"))["decisions"]["kernels"]["value"] == "own"
+    assert foretold(run, "t4")["decisions"]["kernels"]["value"] == "liger"
+    assert foretold(run, "t4", "kernels: own")["decisions"]["kernels"]["value"] == "own"
+
+
 def test_what_does_not_fit_is_said_with_what_would(run):
     e = experiment(run.path, "batch_tokens: 40000000, max_length: 40000000, device: cpu")
     base = locate(e.base, run.path)
@@ -133,6 +147,30 @@ def test_earlier_runs_on_this_machine_correct_the_time(tmp_path):
     time = decided(run, e)["time"]
     assert time["predicted_train_seconds"] == pytest.approx(3.0 * time["uncorrected_train_seconds"])  # the median
     assert "3 earlier runs" in time["how"]
+
+
+def test_earlier_runs_of_this_base_and_method_correct_the_memory(tmp_path):
+    from assay.core.machine import processor
+
+    run = RunDir(tmp_path / "runs" / "p" / "now")
+    write_json(run.manifest, {"splits": {"train": {"bytes": 35_000}}})
+    e = experiment(tmp_path, "device: cpu, precision: fp32")
+    before = decided(run, e)["memory"]
+    assert before["uncorrected"] == before["predicted"]["total"]
+    earlier = {"hardware": {"cpu": processor(), "gpu": None}, "dtype": "fp32", "base": {"spec": "scratch:llama-tiny"}}
+    for number, (kind, taken) in enumerate((("lora", 120), ("lora", 140), ("full", 900))):
+        receipt = earlier | {
+            "adapter": {"kind": kind},
+            "predicted": {"uncorrected_memory": 100},
+            "measured": {"memory": taken},
+        }
+        write_json(tmp_path / "runs" / "p" / f"run{number}" / "receipt.json", receipt)
+    memory = decided(run, e)["memory"]
+    assert memory["uncorrected"] == before["uncorrected"]
+    terms = memory["predicted"]
+    assert terms["total"] == pytest.approx(1.3 * memory["uncorrected"], rel=1e-6)
+    assert sum(size for name, size in terms.items() if name != "total") == pytest.approx(terms["total"], abs=2)
+    assert memory["high"] == pytest.approx(1.3 * before["high"], rel=1e-6)
 
 
 def test_a_cards_precision_is_one_that_it_has(run):

@@ -107,6 +107,11 @@ class TrainConfig(Section):
         description="Number format of the matrix products; `auto` measures once which is faster here. `fp16` is for "
         "GPUs without bf16, with a scaled loss.",
     )
+    kernels: Literal["auto", "liger", "own"] = Field(
+        default="auto",
+        description="How norms and gated layers are computed: by Liger's Triton kernels (CUDA; the extra `cuda`) or by "
+        "our own; `auto` takes Liger's on a CUDA GPU where they are installed.",
+    )
     checkpointing: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Compute each layer again in the backward pass instead of keeping what it made (activation "

@@ -22,10 +22,16 @@ def require(package: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise MachineError(
-            f"this needs the package {package}, which is not installed",
-            fix=f"pip install 'assay[{extra}]'",
-        ) from error
+        raise missing(package.partition(".")[0], extra=extra) from error
+
+
+def missing(package: str, *, extra: str, where: str | None = None) -> MachineError:
+    """The error that says that `package` is not installed, and which extra brings it."""
+    return MachineError(
+        f"this needs the package {package}, which is not installed",
+        where=where,
+        fix=f"pip install 'assay[{extra}]'",
+    )
 
 
 def require_training() -> None:

@@ -71,40 +71,52 @@ def _foretold(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
     return {
         "predicted": {
             "memory": memory.get("predicted", {}).get("total"),
+            "uncorrected_memory": memory.get("uncorrected"),
             "memory_low": memory.get("low"),
             "memory_high": memory.get("high"),
             "train_seconds": time.get("predicted_train_seconds"),
             "uncorrected_train_seconds": time.get("uncorrected_train_seconds"),
         },
         "measured": {
-            "memory": memory.get("measured", training.get("peak_memory")),
+            "memory": training.get("peak_gpu_memory") or training.get("peak_memory"),
             "train_seconds": training.get("seconds"),
         },
     }
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How much longer trainings took on a machine than arithmetic says: the median of measured ÷ predicted."""
+class Learned:
+    """What earlier runs took, as a multiple of what arithmetic alone had foretold: the median, and of how many runs."""
 
     ratio: float
     runs: int
 
 
-def pace(runs_dir: Path, cpu: str | None, gpu: str | None, dtype: str | None) -> Pace | None:
-    """What the receipts under `runs_dir` say of this processor, GPU and precision; None where none does."""
+def learned(runs_dir: Path, hardware: dict[str, Any], what: str, like: dict[str, Any]) -> Learned | None:
+    """What the receipts under `runs_dir` say of this processor and GPU; None where none does.
+
+    Args:
+        hardware: `cpu` and `gpu`, as in a receipt.
+        what: `train_seconds` or `memory`.
+        like: fields that a receipt must share, by path, as in `{"adapter.kind": "lora"}`.
+    """
     ratios = []
     for path in sorted(runs_dir.glob("[!.]*/[!.]*/receipt.json")):
         try:
             receipt = read_json(path)
         except InputError:  # another run's damage is for its own commands to tell
             continue
-        hardware = receipt.get("hardware", {})
-        seconds = receipt.get("predicted", {}).get("uncorrected_train_seconds")
-        taken = receipt.get("measured", {}).get("train_seconds")
-        if (hardware.get("cpu"), hardware.get("gpu"), receipt.get("dtype")) == (cpu, gpu, dtype) and seconds and taken:
-            ratios.append(taken / seconds)
-    return Pace(statistics.median(ratios), len(ratios)) if ratios else None
+        wanted = {f"hardware.{key}": value for key, value in hardware.items()} | like
+        foretold, taken = _at(receipt, f"predicted.uncorrected_{what}"), _at(receipt, f"measured.{what}")
+        if foretold and taken and all(_at(receipt, key) == value for key, value in wanted.items()):
+            ratios.append(taken / foretold)
+    return Learned(statistics.median(ratios), len(ratios)) if ratios else None
+
+
+def _at(value: Any, path: str) -> Any:
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -86,6 +86,10 @@ class RunDir:
         return self.path / "train" / "metrics.jsonl"
 
     @property
+    def probe(self) -> Path:
+        return self.path / "train" / "probe.json"
+
+    @property
     def training(self) -> Path:
         return self.path / "train" / "summary.json"
 

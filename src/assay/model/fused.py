@@ -1,11 +1,12 @@
 """Element-wise layers as one autograd function each, for the exact layer types whose formula is known.
 
 Torch's own operations keep every intermediate result for the backward pass; these keep their inputs alone and form the
-rest anew.
+rest anew. On a CUDA GPU Liger's Triton kernels (Hsu et al., arXiv 2410.10989) do the same in one pass over memory each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,32 +16,66 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers.activations import SiLUActivation
 
+from assay.core.optional import require
+
 # Layers of transformers whose forward is, line by line, that of Llama's layer of the same kind (a test compares them).
 RMS_NORMS = (
     "LlamaRMSNorm", "MistralRMSNorm", "MixtralRMSNorm", "Phi3RMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm",
 )  # fmt: skip
+Norm = Callable[[Any, Tensor], Tensor]
+Gate = Callable[[Tensor, Tensor], Tensor]
 GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP", "SmolLM3MLP")
 
 
-def fuse(model: nn.Module) -> None:
-    """Replace the forward of each RMSNorm and each SiLU-gated feed-forward layer of a known type."""
+def fuse(model: nn.Module, *, liger: bool = False) -> None:
+    """Replace the forward of each RMSNorm and each SiLU-gated feed-forward layer of a known type.
+
+    Args:
+        liger: by Liger's kernels, which need a CUDA GPU, and not by ours.
+
+    Raises:
+        MachineError: liger-kernel is missing.
+    """
+    norm, gated = (_liger_norm(), _liger_gated()) if liger else (_norm, _gated)
     for module in model.modules():
         if not type(module).__module__.startswith("transformers.models."):
             continue
         name = type(module).__name__
         if name in RMS_NORMS:
-            setattr(module, "forward", partial(_norm_forward, module))  # noqa: B010  (mypy: a method)
+            setattr(module, "forward", partial(norm, module))  # noqa: B010  (mypy: a method)
         elif name in GATED and isinstance(module.act_fn, SiLUActivation):
-            setattr(module, "forward", partial(_gated_forward, module))  # noqa: B010
+            setattr(module, "forward", partial(_feed_forward, module, gated))  # noqa: B010
 
 
-def _norm_forward(layer: Any, x: Tensor) -> Tensor:
+def _liger_norm() -> Norm:
+    function: Any = require("liger_kernel.ops", extra="cuda").LigerRMSNormFunction
+
+    def norm(layer: Any, x: Tensor) -> Tensor:
+        # no offset of the weight (that is Gemma's), the division in fp32 as Llama has it, the gradient in a new place
+        y: Tensor = function.apply(x, layer.weight, layer.variance_epsilon, 0.0, "llama", False)
+        return y
+
+    return norm
+
+
+def _liger_gated() -> Gate:
+    function: Any = require("liger_kernel.ops", extra="cuda").LigerSiLUMulFunction
+    gated: Gate = function.apply
+    return gated
+
+
+def _norm(layer: Any, x: Tensor) -> Tensor:
     y: Tensor = _RMSNorm.apply(x, layer.weight, layer.variance_epsilon)  # type: ignore[no-untyped-call]
     return y
 
 
-def _gated_forward(layer: Any, x: Tensor) -> Tensor:
-    y: Tensor = layer.down_proj(_Gated.apply(layer.gate_proj(x), layer.up_proj(x)))  # type: ignore[no-untyped-call]
+def _gated(a: Tensor, b: Tensor) -> Tensor:
+    y: Tensor = _Gated.apply(a, b)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _feed_forward(layer: Any, gated: Gate, x: Tensor) -> Tensor:
+    y: Tensor = layer.down_proj(gated(layer.gate_proj(x), layer.up_proj(x)))
     return y
 
 

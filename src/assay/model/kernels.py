@@ -33,16 +33,22 @@ Matrix = Callable[[torch.dtype], Tensor]  # a frozen weight as (outputs, inputs)
 Fast = Callable[[Any, Tensor], Tensor]
 
 
-def speed_up(model: PreTrainedModel | PeftModel) -> None:
+def speed_up(model: PreTrainedModel | PeftModel, *, liger: bool = False) -> None:
     """Replace the forward of each layer that is known here, adapted or element-wise (`model/fused`), by a faster one.
 
     Known are PEFT's LoRA, rsLoRA and DoRA layers over `Linear`, `Conv1D` and bitsandbytes' `Linear4bit` with frozen
     weights. Any other keeps PEFT's forward, as does each while its adapter is switched off or merged.
+
+    Args:
+        liger: the element-wise layers by Liger's kernels.
+
+    Raises:
+        MachineError: liger-kernel is missing.
     """
     for module in model.modules():
         if isinstance(module, LoraLayer) and (fast := _fast(module)):
             setattr(module, "forward", partial(_forward, module, fast))  # noqa: B010  (mypy: a method)
-    fuse(model)
+    fuse(model, liger=liger)
 
 
 def _fast(layer: Any) -> Fast | None:

@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from assay.core.machine import out_of_memory
-from assay.core.usage import give_back
+from assay.core.usage import forget_peak, give_back, peak_memory
 from assay.model.devices import FASTER
 from assay.model.load import DTYPES
 
@@ -107,6 +107,13 @@ def memory_now() -> int:
     return held
 
 
+def gpu_peak() -> int:
+    """The most of the GPU that torch has reserved, and what lies on it besides: its context, other programs."""
+    free, total = torch.cuda.mem_get_info()
+    others: int = total - free - torch.cuda.memory_reserved()
+    return others + int(torch.cuda.max_memory_reserved())
+
+
 @dataclass(frozen=True)
 class Probed:
     """What a probe found: the micro-batch that fits, and each one that was tried with its peak.
@@ -124,15 +131,16 @@ class Probed:
 def peak_of(device: str) -> Iterator[Callable[[], int]]:
     """Measure the most memory held inside the block, in bytes; ask within it or after it.
 
-    On CUDA it is what torch has reserved and the context on top of it, elsewhere what this process holds.
+    Of a GPU it is `gpu_peak`, elsewhere what this process holds: exact where the system counts it anew, else sampled.
     """
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        free, total = torch.cuda.mem_get_info()
-        others = total - free - torch.cuda.memory_reserved()
-        yield lambda: others + torch.cuda.max_memory_reserved()
+        yield gpu_peak
+        return
+    if forget_peak():
+        yield lambda: peak_memory() or 0
         return
     highest, done = memory_now(), threading.Event()
 

@@ -19,8 +19,8 @@ from assay.core.console import Console, duration, size
 from assay.core.errors import InputError, MachineError
 from assay.core.files import read_json, write_json
 from assay.core.machine import processor
-from assay.core.optional import installed
-from assay.core.receipt import Pace, pace
+from assay.core.optional import installed, missing
+from assay.core.receipt import Learned, learned
 from assay.core.rundir import RunDir
 from assay.model import devices
 from assay.model.choose import Chosen, Limits, changes, choose
@@ -46,6 +46,7 @@ class Place:
 
     kind: str
     precision: dict[str, Any]
+    kernels: dict[str, Any]
     budget: int
     offloads: bool
     speed: tuple[float, float, float] | None
@@ -59,6 +60,14 @@ class Text:
 
     tokens: int
     longest: int | None = None
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier runs here took of time and memory, beside what arithmetic had foretold."""
+
+    pace: Learned | None = None
+    memory: Learned | None = None
 
 
 def machine() -> dict[str, Any]:
@@ -82,7 +91,7 @@ def plan(run: RunDir, experiment: Experiment, base: BaseRef, console: Console) -
     """
     here = machine()
     place, here["gpu"] = _here(experiment, here["memory_free"])
-    earlier = pace(run.path.parents[1], here["processor"], here["gpu"], place.precision["value"])
+    earlier = _earlier(run, experiment, base, here, place)
     result: dict[str, Any] = {"schema": 1, "machine": here}
     result |= _planned(experiment, base, place, _text(run), earlier)
     if not result["memory"]["fits"]:
@@ -115,6 +124,7 @@ def forecast(experiment: Experiment, base: BaseRef, device: str) -> dict[str, An
     place = Place(
         kind=there.kind,
         precision={"value": value, "why": why, "measured": None},
+        kernels=_kernels(experiment.train.kernels, there.kind, here=False),
         budget=there.budget,
         offloads=there.offloads,
         speed=devices.reached(there.speeds[value]),
@@ -122,11 +132,19 @@ def forecast(experiment: Experiment, base: BaseRef, device: str) -> dict[str, An
         f"the interval is from {devices.REACHED[2]:.0%} to {devices.REACHED[0]:.0%}",
     )
     described = {"name": device, "label": there.label, "memory": there.memory, "budget": there.budget}
-    return {"schema": 1, "device": described} | _planned(experiment, base, place, None, None)
+    return {"schema": 1, "device": described} | _planned(experiment, base, place, None, Earlier())
+
+
+def _earlier(run: RunDir, experiment: Experiment, base: BaseRef, here: dict[str, Any], place: Place) -> Earlier:
+    """Time goes by the precision alone; memory by the base and the method too, whose terms it corrects."""
+    runs, hardware = run.path.parents[1], {"cpu": here["processor"], "gpu": here["gpu"]}
+    like = {"dtype": place.precision["value"]}
+    alike = like | {"base.spec": base.spec, "adapter.kind": experiment.adapter.kind}
+    return Earlier(learned(runs, hardware, "train_seconds", like), learned(runs, hardware, "memory", alike))
 
 
 def _planned(
-    experiment: Experiment, base: BaseRef, place: Place, text: Text | None, earlier: Pace | None
+    experiment: Experiment, base: BaseRef, place: Place, text: Text | None, earlier: Earlier
 ) -> dict[str, Any]:
     """All of plan.json that does not depend on where the plan is made."""
     a, t = experiment.adapter, experiment.train
@@ -138,27 +156,32 @@ def _planned(
         precision=place.precision["value"] or "fp32", optimizer=t.optimizer, four_bit=four_bit, device=place.kind,
         prompt_tokens=experiment.evaluate.window + experiment.evaluate.decoding.max_new_tokens,
     )  # fmt: skip
+    times = earlier.memory.ratio if earlier.memory else 1.0
     limits = Limits(
         longest=t.max_length, best=min(t.batch_tokens, BEST_ROW[place.kind]), text=text.longest if text else None,
-        budget=place.budget, checkpointing=t.checkpointing, offloads=place.offloads,
+        budget=int(place.budget / times), checkpointing=t.checkpointing, offloads=place.offloads,
         batch=t.batch_tokens,
     )  # fmt: skip
     chosen = choose(s, work, limits)
     terms, phases, low, high = chosen.prediction
+    alone = terms["total"]
+    if earlier.memory:
+        terms = terms | {"earlier_runs": round((times - 1) * alone), "total": round(times * alone)}
     tokens = text.tokens if text else None
     steps = t.steps or (None if tokens is None else max(1, round((t.epochs or 1) * tokens / t.batch_tokens)))
     return {
         "model": _model(s, a.kind, a.rank, a.targets),
         "memory": {
             "predicted": terms,
-            "low": low,
-            "high": high,
+            "uncorrected": alone,
+            "low": round(times * low),
+            "high": round(times * high),
             "phases": phases,
             "budget": place.budget,
             "fits": chosen.fits,
             "changes": [] if chosen.fits else [asdict(change) for change in changes(s, work, limits)],
         },
-        "time": _time(s, chosen.work, place, steps, t.batch_tokens, earlier),
+        "time": _time(s, chosen.work, place, steps, t.batch_tokens, earlier.pace),
         "decisions": _decisions(t.optimizer, place, chosen, limits),
         "steps": steps,
         "epochs": t.epochs,
@@ -187,7 +210,7 @@ def _within_positions(experiment: Experiment, base: BaseRef, s: Shape) -> None:
 
 
 def _time(
-    s: Shape, work: Work, place: Place, steps: int | None, batch_tokens: int, earlier: Pace | None
+    s: Shape, work: Work, place: Place, steps: int | None, batch_tokens: int, earlier: Learned | None
 ) -> dict[str, Any]:
     """Seconds and tokens per second, with the interval that the speed's leaves."""
     each = flops_per_token(s, kind=work.kind, length=work.length, checkpointing=work.checkpointing)
@@ -220,6 +243,7 @@ def _decisions(optimizer: str, place: Place, chosen: Chosen, limits: Limits) -> 
     }[limits.checkpointing]
     return {
         "precision": place.precision,
+        "kernels": place.kernels,
         "device": place.kind,
         "threads": place.threads,
         "attention": "packed",
@@ -241,7 +265,9 @@ def _here(experiment: Experiment, free: int) -> tuple[Place, str | None]:
         why = "torch is not installed: measured when the run starts (pip install 'assay[train]')"
         open_ = {"value": None if wish == "auto" else wish, "why": why, "measured": None}
         guess = "cpu" if device == "auto" else device
-        return Place(guess, open_, int(SHARE * free), guess == "cuda", None, why), None
+        return Place(
+            guess, open_, _kernels(experiment.train.kernels, guess), int(SHARE * free), guess == "cuda", None, why
+        ), None
     from assay.model import probe
 
     kind = probe.pick_device(device)
@@ -260,7 +286,35 @@ def _here(experiment: Experiment, free: int) -> tuple[Place, str | None]:
     budget = int(SHARE * free) if kind == "cpu" else probe.free_memory(kind)
     how = "floating-point operations over the measured speed of matrix products"
     speed = (gflops * 1e9,) * 3
-    return Place(kind, precision, budget, kind == "cuda", speed, how, probe.threads()), probe.gpu_name(kind)
+    kernels = _kernels(experiment.train.kernels, kind)
+    return Place(kind, precision, kernels, budget, kind == "cuda", speed, how, probe.threads()), probe.gpu_name(kind)
+
+
+def _kernels(wish: str, kind: str, *, here: bool = True) -> dict[str, Any]:
+    """Whose kernels compute norms and gated layers, and why.
+
+    Args:
+        here: it is to run on this machine, where Liger's have to be installed.
+
+    Raises:
+        MachineError: Liger's are wished for, and are not installed or cannot run there.
+    """
+    there = not here or installed("liger_kernel")
+    if wish == "liger" and not there:
+        raise missing("liger_kernel", extra="cuda", where="train.kernels: liger")
+    if wish == "liger" and kind != "cuda":
+        raise MachineError(
+            f"Liger's kernels need a CUDA GPU, and this is to train on {kind}",
+            where="train.kernels: liger",
+            fix="set train.kernels to auto",
+        )
+    if wish != "auto":
+        return {"value": wish, "why": "as the experiment says"}
+    if kind != "cuda":
+        return {"value": "own", "why": "Liger's kernels need a CUDA GPU"}
+    if not there:
+        return {"value": "own", "why": "Liger's kernels are not installed (pip install 'assay[cuda]')"}
+    return {"value": "liger", "why": "one pass over the GPU's memory for each"}
 
 
 def _text(run: RunDir) -> Text:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -94,28 +92,6 @@ class Reports:
     names: Callable[[Sequence[int]], list[str]] = lambda segments: [f"segment {i}" for i in segments]
 
 
-@contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a wish that the loop grants between two steps; a second one cuts in."""
-    wished = False
-
-    def wish(number: int, frame: FrameType | None) -> None:
-        nonlocal wished
-        if wished:
-            raise KeyboardInterrupt
-        wished = True
-
-    try:
-        before = {s: signal.signal(s, wish) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: the caller handles signals
-        before = {}
-    try:
-        yield lambda: wished
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Loop:
     """One training over fixed steps. `run` may be called again on the same folder: it goes on where it was."""
 
@@ -139,9 +115,14 @@ class Loop:
         self.metrics, self.checkpoints, self.dev, self.progress = metrics, checkpoints, dev, progress
         self.guards, self.reports = guards, reports or Reports()
         self.head = output_weight(model)
-        self.counters = Counters(micro_tokens=settings.micro_tokens)
+        self.counters = Counters()
         self.seen_dev: float | None = None
         self.start_weights: dict[str, Tensor] | None = {k: v.clone() for k, v in optimizer.masters.items()}
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens that a micro-batch holds at most, unless one document alone has more."""
+        return self.counters.micro_tokens or self.settings.micro_tokens
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint."""
@@ -159,12 +140,7 @@ class Loop:
             GuardError: `weights-moved` or `finite-training`.
             MachineError: memory has run out, and smaller rows do not help.
         """
-        self.model.train()
-        with ExitStack() as stack:
-            stack.enter_context(packed(causal(self.model)))
-            if self.settings.checkpointing:
-                stack.enter_context(recompute(self.model, offload=self.settings.offload))
-            stopping = stack.enter_context(stop_on_signal())
+        with self._ready(), safety.stop_on_signal() as stopping:
             if self.counters.looked < 0:
                 self._look(0)
             while not self._ended():
@@ -183,6 +159,21 @@ class Loop:
             self._settle()
         self.model.eval()
         return self.counters
+
+    def rehearse(self, row: Sequence[int]) -> None:
+        """Form the gradients of one row of segments as a step would; nothing is updated."""
+        with self._ready():
+            self._forward_backward([self.corpus[i] for i in row], (0, 0))
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """The model in training mode, its rows' documents apart, computing again what is not to be kept."""
+        self.model.train()
+        with ExitStack() as stack:
+            stack.enter_context(packed(causal(self.model)))
+            if self.settings.checkpointing:
+                stack.enter_context(recompute(self.model, offload=self.settings.offload))
+            yield
 
     def _ended(self) -> bool:
         c, patience = self.counters, self.settings.patience
@@ -224,7 +215,7 @@ class Loop:
         """
         while True:
             self.optimizer.zero()
-            micro_tokens = self.counters.micro_tokens or self.settings.micro_tokens
+            micro_tokens = self.row_tokens
             try:
                 total = 0.0
                 for micro, row in enumerate(micro_batches(batch, self.corpus.lengths, micro_tokens)):
@@ -314,7 +305,7 @@ class Loop:
         c.recent = safety.recent_steps(c.recent, loss, norm)
         line: dict[str, Any] = {
             "step": number, "loss": loss, "lr": learning_rate, "grad_norm": norm, "tokens": tokens, "learned": learned,
-            "seconds": round(seconds, 4), "tokens_per_s": round(tokens / seconds, 2), "micro_tokens": c.micro_tokens,
+            "seconds": round(seconds, 4), "tokens_per_s": round(tokens / seconds, 2), "micro_tokens": self.row_tokens,
             **memory_line(self.head.device.type, self.settings.loaded),
         }  # fmt: skip
         if self.optimizer.loss_scale:

@@ -165,6 +165,11 @@ class Optimizer:
         if self.loss_scale:
             self.loss_scale.hold()
 
+    def hold(self) -> None:
+        """Hold gradients of zero, as after an earlier row of the same step."""
+        for parameter in self.parameters.values():
+            parameter.grad = torch.zeros_like(parameter)
+
     def zero(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters.values():

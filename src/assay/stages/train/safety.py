@@ -1,10 +1,15 @@
-"""What to do when a step cannot be taken: smaller rows when memory runs out, and the cause of a value not finite."""
+"""What to do when a step cannot be taken: the user's wish to stop, smaller rows when memory runs out, and the cause of
+a value that is not finite.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import torch
 from torch import nn
@@ -19,6 +24,28 @@ _SLOWER = "lower train.learning_rate, or lengthen train.warmup"
 EXPLODED = 10.0  # times its median: a gradient norm that exploded
 
 Gradient = Callable[[int], tuple[float, float]]
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a wish that the loop grants between two steps; a second one cuts in."""
+    wished = False
+
+    def wish(number: int, frame: FrameType | None) -> None:
+        nonlocal wished
+        if wished:
+            raise KeyboardInterrupt
+        wished = True
+
+    try:
+        before = {s: signal.signal(s, wish) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: the caller handles signals
+        before = {}
+    try:
+        yield lambda: wished
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def smaller(step: Sequence[int], lengths: Sequence[int], micro_tokens: int) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from assay.guards.wording import count, named
 from assay.model import adapters
 from assay.model.kernels import speed_up
 from assay.model.load import load_base
-from assay.model.probe import memory_now
+from assay.model.probe import gpu_peak, memory_now
 from assay.model.registry import BaseRef
 from assay.model.score import Scorer
 from assay.stages.train import checkpoint
@@ -34,10 +34,18 @@ from assay.stages.train.batches import Corpus, schedule_steps
 from assay.stages.train.look import Look, dev_items, looker
 from assay.stages.train.loop import Counters, Loop, Reports, Settings
 from assay.stages.train.optim import Optimizer, require_optimizer
+from assay.stages.train.rehearse import rehearse
 from assay.stages.train.safety import not_finite
 from assay.stages.train.track import Mirrors, mirrors
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder, Tokens, chat_template
+
+
+class Held(NamedTuple):
+    """Bytes of main memory: before the base was there, and the most that was held until the probe counts anew."""
+
+    before: int
+    highest: int
 
 
 def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, console: Console) -> list[Path]:
@@ -69,16 +77,17 @@ def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, conso
         if corpus.long_rows:
             console.note(_long_rows(corpus, t.max_length))
         adapted = adapters.attach(model, seed=experiment.seed, **experiment.adapter.model_dump())
-        speed_up(adapted)
+        speed_up(adapted, liger=decisions["kernels"]["value"] == "liger")
         steps = schedule_steps(
             corpus.lengths, seed=experiment.seed, batch_tokens=t.batch_tokens, steps=t.steps, epochs=t.epochs
         )
         settings = _settings(t, len(steps), decisions, experiment.seed, loaded)
         encoder = Encoder(tokenizer, chat_template(tokenizer, experiment.data.chat_template), t.loss_on)
         items = dev_items(read_items(run.split("dev")), experiment.evaluate.max_bytes_per_group)
+        held = Held(before, peak_memory() or 0)
         look = looker(adapted, encoder, items, window=t.max_length, row_tokens=settings.micro_tokens)
-        counters = _loop(run, adapted, corpus, steps, settings, look, watching, console)
-    return _finish(run, base.spec, adapted, tokenizer, corpus, counters, settings, before, experiment.evaluate.window)
+        counters = _loop(run, adapted, corpus, steps, settings, look, watching, console, t.checkpointing)
+    return _finish(run, base.spec, adapted, tokenizer, corpus, counters, settings, held, experiment.evaluate.window)
 
 
 def _finite_base(run: RunDir, model: PreTrainedModel) -> None:
@@ -104,6 +113,7 @@ def _loop(
     look: Look,
     watching: Mirrors,
     console: Console,
+    wish: str,
 ) -> Counters:
     optimizer = Optimizer(adapters.trainable(model), weight_decay=settings.weight_decay, kind=settings.optimizer)
     reports = Reports(console.note, run.event, watching.log, partial(_names, run, corpus))
@@ -114,6 +124,7 @@ def _loop(
             model, optimizer, corpus, steps, settings, metrics=run.metrics, checkpoints=run.checkpoints, dev=look,
             progress=progress, guards=run.guards, reports=reports,
         )  # fmt: skip
+        rehearse(loop, run, console, checkpointing=wish)
         if saved:
             loop.restore(saved)
             console.note(f"resuming after step {done} of {len(steps)}")
@@ -173,7 +184,7 @@ def _finish(
     corpus: Corpus,
     counters: Counters,
     settings: Settings,
-    memory_before: int,
+    held: Held,
     window: int,
 ) -> list[Path]:
     broken = [name for name, p in adapters.trainable(model).items() if not bool(p.isfinite().all())]
@@ -191,14 +202,15 @@ def _finish(
         "tokens": counters.tokens,
         "seconds": round(counters.seconds, 3),
         "tokens_per_s": round(counters.tokens / counters.seconds, 2) if counters.seconds else None,
-        "peak_memory": peak_memory(),
-        "memory_before": memory_before,
+        "peak_memory": max(held.highest, peak_memory() or 0) or None,
+        "peak_gpu_memory": gpu_peak() if next(model.parameters()).is_cuda else None,
+        "memory_before": held.before,
         "first_loss": counters.first_loss,
         "final_loss": counters.last_loss,
         "trainable_parameters": sum(p.numel() for p in adapters.trainable(model).values()),
         "overflows": counters.overflows,
         "optimizer": settings.optimizer,
-        "micro_batch_tokens": counters.micro_tokens,
+        "micro_batch_tokens": counters.micro_tokens or read_json(run.probe)["micro_batch_tokens"],
         "result": {
             "step": counters.best_step if settings.result == "best" else counters.step,
             "best_step": counters.best_step,
