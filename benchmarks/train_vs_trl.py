@@ -301,12 +301,12 @@ class Bench:
 
 
 def write(given: argparse.Namespace, found: list[dict[str, Any]]) -> Path:
-    """The results as `results/train-<machine>-<date>.json`, without this machine's paths."""
+    """The results as `results/train-<kinds>-<machine>-<date>.json`, without this machine's paths."""
     from assay.core.machine import processor
 
     machine = given.gpu or processor()
     name = re.sub(r"[^a-z0-9]+", "-", machine.lower()).strip("-")
-    file = HERE / "results" / f"train-{name}-{dt.date.today()}.json"
+    file = HERE / "results" / f"train-{'-'.join(given.kinds)}-{name}-{dt.date.today()}.json"
     file.parent.mkdir(exist_ok=True)
     shown = {key: getattr(given, key) for key in ("device", "steps", "batch_tokens", "held_out", "pairs")}
     result = {"machine": machine, "cores": os.cpu_count(), **shown, "base": given.base, "found": found}
