@@ -72,9 +72,32 @@ def test_what_does_not_fit_is_said_with_what_would(run):
     endless = replace(base, config=base.config | {"max_position_embeddings": 10**9})
     with pytest.raises(MachineError, match="this training needs about") as error:
         plan(run, e, endless, Console(quiet=True))
-    assert "train.checkpointing=on saves" in str(error.value.fix)
+    assert "train.checkpointing" not in str(error.value.fix)  # which it has taken already
     assert "train.max_length=" in str(error.value.fix)
     assert not run.plan.exists()
+
+
+def test_what_to_change_begins_where_the_choice_ended(run):
+    tight = foretold(run, "m2-16gb", "max_length: 2048, batch_tokens: 8192", "scratch:mistral-tenth")
+    assert tight["memory"]["fits"]
+    off = "checkpointing: off, max_length: 8192, batch_tokens: 65536, precision: fp32"
+    memory = foretold(run, "rtx4060", off, "scratch:smollm2-135m")["memory"]
+    assert not memory["fits"]
+    first, *others = memory["changes"]
+    assert first["what"] == "train.checkpointing=on"
+    needs = memory["predicted"]["total"]
+    for change in (first, *others):
+        assert change["needs"] == pytest.approx(needs - change["saves"], abs=2)
+        needs = change["needs"]
+    assert memory["changes"][-1]["fits"]
+
+
+@pytest.mark.parametrize(("optimizer", "device"), [("paged_adamw_8bit", "m2-16gb"), ("adamw_8bit", "m2-16gb")])
+def test_an_optimizer_that_does_not_run_there_is_refused_by_the_plan(run, optimizer, device):
+    with pytest.raises(MachineError, match=rf"train.optimizer: {optimizer}"):
+        foretold(run, device, f"optimizer: {optimizer}")
+    with pytest.raises(MachineError, match="paged between a CUDA GPU and main memory"):
+        decided(run, experiment(run.path, "optimizer: paged_adamw_8bit, device: cpu"))
 
 
 def test_a_length_beyond_the_bases_positions_is_refused(run):
@@ -106,7 +129,8 @@ def test_the_plan_says_what_it_rests_on(run):
     assert max(memory["phases"].values()) == memory["predicted"]["total"]
     assert memory["fits"]
     assert memory["changes"] == []
-    assert time["predicted_train_seconds"] == time["uncorrected_train_seconds"] > 0
+    assert time["tokens_per_s"] == pytest.approx(time["uncorrected_tokens_per_s"], abs=0.06)
+    assert time["low_seconds"] < time["predicted_train_seconds"] < time["high_seconds"]
     assert {"checkpointing", "offload", "optimizer", "four_bit"} <= set(result["decisions"])
 
 
@@ -121,10 +145,12 @@ def test_the_longest_text_narrows_the_interval(run):
     assert tight["memory"]["predicted"] == loose["predicted"]
 
 
-def receipt(cpu, dtype, predicted, taken):
+def receipt(cpu, dtype, predicted, taken, base="scratch:llama-tiny"):
     return {
         "hardware": {"cpu": cpu, "gpu": None},
         "dtype": dtype,
+        "base": {"spec": base},
+        "adapter": {"kind": "lora"},
         "predicted": {"uncorrected_train_seconds": predicted},
         "measured": {"train_seconds": taken},
     }
@@ -141,11 +167,13 @@ def test_earlier_runs_on_this_machine_correct_the_time(tmp_path):
         write_json(tmp_path / "runs" / "p" / f"run{number}" / "receipt.json", receipt(processor(), "fp32", 10.0, taken))
     write_json(tmp_path / "runs" / "p" / "other" / "receipt.json", receipt("another", "fp32", 10.0, 1e6))
     write_json(tmp_path / "runs" / "p" / "short" / "receipt.json", receipt(processor(), "bf16", 10.0, 1e6))
+    another = receipt(processor(), "fp32", 10.0, 1e6, base="scratch:gpt2-tiny")
+    write_json(tmp_path / "runs" / "p" / "base" / "receipt.json", another)
     write_json(tmp_path / "runs" / "p" / "open" / "receipt.json", {"hardware": {}})
     (tmp_path / "runs" / "p" / "damaged").mkdir()
     (tmp_path / "runs" / "p" / "damaged" / "receipt.json").write_text("{")
     time = decided(run, e)["time"]
-    assert time["predicted_train_seconds"] == pytest.approx(3.0 * time["uncorrected_train_seconds"])  # the median
+    assert time["uncorrected_tokens_per_s"] == pytest.approx(3.0 * time["tokens_per_s"], rel=0.01)  # the median
     assert "3 earlier runs" in time["how"]
 
 

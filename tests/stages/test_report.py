@@ -23,7 +23,7 @@ from assay.core.errors import InputError
 from assay.core.guard import GUARDS, record
 from assay.core.rundir import RunDir
 from assay.stages.compare.evidence import within_group
-from assay.stages.compare.plots import MAX_POINTS, thin, tick_text, ticks
+from assay.stages.compare.plots import MAX_POINTS, curve, thin, tick_text, ticks
 from assay.stages.compare.report import render, write_report
 from assay.stages.compare.words import chance, decimals_for, fixed, interval, short, value_text
 
@@ -312,6 +312,17 @@ def test_a_long_curve_keeps_its_mean() -> None:
     assert len(drawn) == MAX_POINTS
     assert k == 10
     assert sum(y for _, y in drawn) / len(drawn) == pytest.approx(sum(y for _, y in points) / 4000)
+
+
+def test_a_look_at_the_development_texts_shows_its_interval() -> None:
+    chart = curve(
+        [(0, 1.5), (10, 1.4)], title="Development texts", unit="bits per byte", last_step=10, tokens_at=[],
+        spans=[(0, 1.0, 2.0), (10, 0.9, 1.9)],
+    )  # fmt: skip
+    ends = [tuple(map(float, found)) for found in re.findall(r'M[\d.]+ ([\d.]+)V([\d.]+)" class="reach"', chart)]
+    assert len(ends) == 2
+    assert all(0 <= high < low <= 1000 for low, high in ends)
+    assert "95 % over groups" in chart
 
 
 def test_render_leaves_no_trace(run: RunDir) -> None:

@@ -17,6 +17,7 @@ from assay.core.optional import installed
 from assay.core.words import count
 
 TRAIN = ("torch", "transformers", "peft", "gguf")
+EXTRAS = {"bitsandbytes": "qlora", "liger_kernel": "cuda"}  # nothing is wrong where they are missing
 FREE_DISK = 2e9  # bytes: the environment's caches and a few runs of a small model
 FREE_MEMORY = 4e9  # bytes: what the embedded base needs to be tuned in
 
@@ -85,6 +86,9 @@ def _packages() -> list[Finding]:
         version = _version(name) if installed(name) else None
         fix = None if version else "pip install 'assay[train]' (to train and evaluate; the rest works without it)"
         findings.append(Finding(name, version or "not installed", version is not None, fix))
+    for name, extra in EXTRAS.items():
+        version = _version(name.replace("_", "-")) if installed(name) else None
+        findings.append(Finding(name, version or f"not installed (pip install 'assay[{extra}]')"))
     return findings
 
 

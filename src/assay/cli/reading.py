@@ -146,7 +146,7 @@ def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
     if training:
         speed = number(training["tokens_per_s"], "tokens/s", 3)
         lines += [
-            f"memory measured: {memory(training['peak_memory'])} at the peak",
+            f"memory measured: {memory(training.get('peak_gpu_memory') or training['peak_memory'])} at the peak",
             f"training: {training['tokens']:,} tokens in {duration(training['seconds'])} ({speed})",
         ]
     return lines

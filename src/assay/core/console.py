@@ -102,6 +102,8 @@ def duration(seconds: float) -> str:
 
 def size(count: float) -> str:
     """Bytes in words, in powers of 1000: ``512 B``, ``93 MB``, ``1.2 GB``."""
+    if count < 0:
+        return f"-{size(-count)}"
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"

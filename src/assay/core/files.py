@@ -196,6 +196,7 @@ def directory_atomic(path: Path, *, replace: bool = True) -> Iterator[Path]:
                 if file.is_file():
                     with file.open("rb") as stream:
                         os.fsync(stream.fileno())
+            _sync_dir(temporary)
             temporary.chmod(0o755)
             if replace:
                 _swap(temporary, path)

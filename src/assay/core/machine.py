@@ -23,5 +23,5 @@ def out_of_memory(error: BaseException) -> bool:
         return True
     if not isinstance(error, RuntimeError):
         return False
-    words = ("not enough memory", "can't allocate memory", "DefaultCPUAllocator")
+    words = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "Invalid buffer size")
     return type(error).__name__ == "OutOfMemoryError" or any(word in str(error) for word in words)

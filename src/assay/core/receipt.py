@@ -58,7 +58,9 @@ def write_receipt(run: RunDir) -> dict[str, Any]:
         "tokens": training.get("tokens"),
         "steps": training.get("steps"),
         "wall_seconds": {name: entry["seconds"] for name, entry in stages.items()},
-        "peak_memory": max((e["peak_memory"] for e in read_lines(run.events) if e.get("peak_memory")), default=None),
+        "peak_memory": max(
+            (e["peak_memory"] for e in [*read_lines(run.events), training] if e.get("peak_memory")), default=None
+        ),
         **_foretold(plan, training),
     }
     write_json(run.receipt, receipt)
@@ -66,8 +68,13 @@ def write_receipt(run: RunDir) -> dict[str, Any]:
 
 
 def _foretold(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
-    """What the plan predicted of the training, beside what was measured: bytes at the peak, seconds of its steps."""
+    """What the plan predicted of the training, beside what was measured: bytes at the peak, seconds of its steps.
+
+    The uncorrected seconds, from which later plans learn, are those of the tokens that were trained on: a training may
+    have ended early, and before the texts are counted their tokens are an estimate.
+    """
     memory, time = plan.get("memory", {}), plan.get("time", {})
+    alone, tokens = time.get("uncorrected_tokens_per_s"), training.get("tokens")
     return {
         "predicted": {
             "memory": memory.get("predicted", {}).get("total"),
@@ -75,7 +82,7 @@ def _foretold(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
             "memory_low": memory.get("low"),
             "memory_high": memory.get("high"),
             "train_seconds": time.get("predicted_train_seconds"),
-            "uncorrected_train_seconds": time.get("uncorrected_train_seconds"),
+            "uncorrected_train_seconds": tokens / alone if tokens and alone else None,
         },
         "measured": {
             "memory": training.get("peak_gpu_memory") or training.get("peak_memory"),

@@ -38,7 +38,7 @@ def recompute(model: PreTrainedModel | PeftModel, *, offload: bool = False) -> I
         raise InputError(
             f"{type(model).__name__} has no layers that can be recomputed",
             where="train.checkpointing",
-            fix="set train.checkpointing: false, or choose a base of another architecture (Llama, Mistral, Qwen, ...)",
+            fix="set train.checkpointing to off, or choose a base of another architecture (Llama, Mistral, Qwen, ...)",
         )
     pinned = next(layers[0].parameters()).is_cuda
 

@@ -59,6 +59,10 @@ class Change:
     needs: int
     fits: bool
 
+    def times(self, factor: float) -> Change:
+        """The same where all memory is so many times as much."""
+        return replace(self, saves=round(factor * self.saves), needs=round(factor * self.needs))
+
 
 def choose(s: Shape, work: Work, limits: Limits) -> Chosen:
     """The fastest way that fits, by the arithmetic; where none does, the one that needs least.
@@ -102,12 +106,14 @@ def _surely(way: Work, limits: Limits) -> int | None:
 
 
 def changes(s: Shape, work: Work, limits: Limits) -> list[Change]:
-    """What would make it fit, in order of what it costs; the first that fits is the last of the list."""
-    row = next(_rows(limits))
-    now = replace(work, tokens=row, length=limits.longest, checkpointing=limits.checkpointing == "on", offload=False)
-    needs = predict(s, now).terms["total"]
+    """What would make it fit, in order of what it costs; the first that fits is the last of the list.
+
+    Args:
+        work: what does not fit: the leanest way that the choice was free to take.
+    """
+    needs = predict(s, work).terms["total"]
     found: list[Change] = []
-    for what, then in _steps(now, limits):
+    for what, then in _steps(work, limits):
         after = predict(s, then).terms["total"]
         if after < needs:
             found.append(Change(what, needs - after, after, after <= limits.budget))
@@ -119,9 +125,7 @@ def changes(s: Shape, work: Work, limits: Limits) -> list[Change]:
 
 def _steps(now: Work, limits: Limits) -> Iterator[tuple[str, Work]]:
     """Each change applied on top of those before it."""
-    then = replace(now, tokens=limits.longest)
-    yield f"a micro-batch of {limits.longest:,} tokens", then
-    then = replace(then, checkpointing=True)
+    then = replace(now, checkpointing=True)
     yield "train.checkpointing=on", then
     if now.optimizer == "adamw" and now.device == "cuda":
         then = replace(then, optimizer="adamw_8bit")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from assay.core.errors import InputError
+from assay.core.errors import InputError, MachineError
 
 THIS = "this"
 FASTER = 1.2  # a shorter number format must beat fp32 by this much to be chosen: it costs accuracy
 # A training's matrix products reach only a part of a data sheet's speed; large models are reported at 0.2 to 0.57
 # (Chowdhery et al., arXiv 2204.02311, table 3). An assumption, until a run on the machine gives its own.
 REACHED = (0.2, 0.35, 0.6)  # least, likely, most
+# The same of the speed of a product that was measured on this machine. A processor's are ours, of a 135M model on two
+# cores (LOG.md); no GPU's has been measured.
+REACHED_HERE = {"cpu": (0.4, 0.6, 0.85), "cuda": REACHED, "mps": REACHED}
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ class Device:
         return "fp32", f"{self.label} multiplies no shorter format faster"
 
 
-def reached(speed: float) -> tuple[float, float, float]:
-    """The least, likely and most that a training reaches of a data sheet's speed."""
-    least, likely, most = REACHED
+def reached(speed: float, shares: tuple[float, float, float] = REACHED) -> tuple[float, float, float]:
+    """The least, likely and most that a training reaches of a speed; without `shares`, of a data sheet's."""
+    least, likely, most = shares
     return least * speed, likely * speed, most * speed
 
 
@@ -80,6 +83,26 @@ DEVICES: dict[str, Device] = {
         "M2 with 16 GB", "mps", 16 * 2**30, 2 / 3, {"fp32": 3.6e12, "fp16": 3.6e12, "bf16": 3.6e12}, offloads=False
     ),
 }
+
+
+PLAIN = "--set train.optimizer=adamw, or adafactor, which needs even less memory"
+
+
+def refuse_optimizer(optimizer: str, kind: str) -> None:
+    """Refuse an optimizer that does not run on this kind of device.
+
+    Raises:
+        MachineError: it does not.
+    """
+    where = f"train.optimizer: {optimizer}"
+    if optimizer.startswith("paged") and kind != "cuda":
+        raise MachineError(
+            f"moments are paged between a CUDA GPU and main memory only, and this training runs on {kind}",
+            where=where,
+            fix="--set train.optimizer=adamw_8bit, which makes the same updates" if kind == "cpu" else PLAIN,
+        )
+    if optimizer.endswith("_8bit") and kind == "mps":
+        raise MachineError("bitsandbytes has no 8-bit optimizer for Apple GPUs", where=where, fix=PLAIN)
 
 
 def find(name: str) -> Device:

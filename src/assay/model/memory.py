@@ -66,8 +66,8 @@ class Work:
         optimizer: a key of `train.optimizer`.
         offload: what checkpointing keeps lies in main memory.
         four_bit: the linear layers are NF4.
-        peer: as other trainers do it, for comparison with them: the logits of all tokens are held at once, and no copy
-            of what is trained is kept to prove that it moved.
+        peer: as other trainers do it, for comparison with them: the logits of all tokens are held at once, gradients
+            are summed in the adapter's precision, and no copy of what is trained is kept to prove that it moved.
         accumulates: a step has several micro-batches, so that gradients are there while the next one is read; in a step
             of one they come as the activations go.
         device: cpu, cuda or mps.
@@ -144,10 +144,11 @@ def _phases(s: Shape, work: Work, slack: Slack) -> dict[str, Terms]:
     adapter = 0 if work.kind == "full" else trained * work.wide
     model = {"runtime": RUNTIME[work.device], **base, "adapter": adapter}
     held = model | {"optimizer": optimizer(s, work, trained), "start": 0 if work.peer else trained * FP32}
-    gradients = {"gradients": trained * work.wide}
+    # our sums over a step's rows are fp32
+    gradients = {"gradients": trained * (work.wide if work.peer else FP32)}
     phases: dict[str, Terms] = {
         "training": held | (gradients if work.accumulates else {}) | activations(s, work) | _logits(s, work),
-        "update": held | gradients | {"update": trained * FP32},
+        "update": held | gradients,
         "evaluation": held | _scoring(s, work),
         "generation": model | generation(s, work),
     }
@@ -174,11 +175,16 @@ def weights(s: Shape, work: Work) -> Terms:
 def optimizer(s: Shape, work: Work, trained: int) -> int:
     """What the optimizer keeps from step to step: moments, and fp32 masters of parameters that are not fp32."""
     masters = 0 if work.precision == "fp32" else trained * FP32
+    return masters + moments(s, work, trained)
+
+
+def moments(s: Shape, work: Work, trained: int) -> int:
+    """What of that comes with the first update."""
     if work.optimizer == "adamw":
-        return masters + 2 * trained * FP32
+        return 2 * trained * FP32
     if work.optimizer in ("adamw_8bit", "paged_adamw_8bit"):
-        return masters + ceil(trained * BLOCKWISE)
-    return masters + _factored(s, work) * FP32
+        return ceil(trained * BLOCKWISE)
+    return _factored(s, work) * FP32
 
 
 def _factored(s: Shape, work: Work) -> int:

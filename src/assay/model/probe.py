@@ -19,6 +19,7 @@ from assay.core.machine import out_of_memory
 from assay.core.usage import forget_peak, give_back, peak_memory
 from assay.model.devices import FASTER
 from assay.model.load import DTYPES
+from assay.model.memory import RUNTIME
 
 USABLE = 0.95  # of a GPU's free memory is planned for
 SAMPLE_SECONDS = 0.002  # between two looks at this process's memory
@@ -107,11 +108,13 @@ def memory_now() -> int:
     return held
 
 
-def gpu_peak() -> int:
-    """The most of the GPU that torch has reserved, and what lies on it besides: its context, other programs."""
-    free, total = torch.cuda.mem_get_info()
-    others: int = total - free - torch.cuda.memory_reserved()
-    return others + int(torch.cuda.max_memory_reserved())
+def highest(device: str) -> int:
+    """The most memory held so far, in bytes: of a GPU what torch has reserved there and its context, which is assumed;
+    elsewhere what this process has held. 0 where the system does not say.
+    """
+    if device == "cuda":
+        return RUNTIME["cuda"] + int(torch.cuda.max_memory_reserved())
+    return peak_memory() or 0
 
 
 @dataclass(frozen=True)
@@ -131,28 +134,28 @@ class Probed:
 def peak_of(device: str) -> Iterator[Callable[[], int]]:
     """Measure the most memory held inside the block, in bytes; ask within it or after it.
 
-    Of a GPU it is `gpu_peak`, elsewhere what this process holds: exact where the system counts it anew, else sampled.
+    Of a GPU it is `highest`, elsewhere what this process holds: exact where the system counts it anew, else sampled.
     """
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        yield gpu_peak
+        yield partial(highest, device)
         return
     if forget_peak():
-        yield lambda: peak_memory() or 0
+        yield partial(highest, device)
         return
-    highest, done = memory_now(), threading.Event()
+    most, done = memory_now(), threading.Event()
 
     def look() -> None:
-        nonlocal highest
+        nonlocal most
         while not done.wait(SAMPLE_SECONDS):
-            highest = max(highest, memory_now())
+            most = max(most, memory_now())
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
     try:
-        yield lambda: max(highest, memory_now())
+        yield lambda: max(most, memory_now())
     finally:
         done.set()
         watcher.join()

@@ -24,7 +24,7 @@ from assay.core.receipt import Learned, learned
 from assay.core.rundir import RunDir
 from assay.model import devices
 from assay.model.choose import Chosen, Limits, changes, choose
-from assay.model.memory import Work
+from assay.model.memory import Work, moments
 from assay.model.registry import BaseRef
 from assay.model.shape import Shape, flops_per_token, shape, trainable_parameters
 
@@ -136,11 +136,12 @@ def forecast(experiment: Experiment, base: BaseRef, device: str) -> dict[str, An
 
 
 def _earlier(run: RunDir, experiment: Experiment, base: BaseRef, here: dict[str, Any], place: Place) -> Earlier:
-    """Time goes by the precision alone; memory by the base and the method too, whose terms it corrects."""
+    """What earlier runs of this base and method took here, in the same precision."""
     runs, hardware = run.path.parents[1], {"cpu": here["processor"], "gpu": here["gpu"]}
-    like = {"dtype": place.precision["value"]}
-    alike = like | {"base.spec": base.spec, "adapter.kind": experiment.adapter.kind}
-    return Earlier(learned(runs, hardware, "train_seconds", like), learned(runs, hardware, "memory", alike))
+    like = {
+        "dtype": place.precision["value"], "base.spec": base.spec, "adapter.kind": experiment.adapter.kind,
+    }  # fmt: skip
+    return Earlier(*(learned(runs, hardware, what, like) for what in ("train_seconds", "memory")))
 
 
 def _planned(
@@ -150,6 +151,7 @@ def _planned(
     a, t = experiment.adapter, experiment.train
     s = shape(base.config)
     _within_positions(experiment, base, s)
+    devices.refuse_optimizer(t.optimizer, place.kind)
     four_bit = a.kind == "qlora"
     work = Work(
         kind=a.kind, rank=a.rank, targets=a.targets, tokens=t.max_length, length=t.max_length,
@@ -159,7 +161,7 @@ def _planned(
     times = earlier.memory.ratio if earlier.memory else 1.0
     limits = Limits(
         longest=t.max_length, best=min(t.batch_tokens, BEST_ROW[place.kind]), text=text.longest if text else None,
-        budget=int(place.budget / times), checkpointing=t.checkpointing, offloads=place.offloads,
+        budget=int(place.budget / max(1.0, times)), checkpointing=t.checkpointing, offloads=place.offloads,
         batch=t.batch_tokens,
     )  # fmt: skip
     chosen = choose(s, work, limits)
@@ -176,10 +178,11 @@ def _planned(
             "uncorrected": alone,
             "low": round(times * low),
             "high": round(times * high),
-            "phases": phases,
+            "moments": moments(s, chosen.work, trainable_parameters(s, kind=a.kind, rank=a.rank, targets=a.targets)),
+            "phases": {name: round(times * amount) for name, amount in phases.items()},
             "budget": place.budget,
             "fits": chosen.fits,
-            "changes": [] if chosen.fits else [asdict(change) for change in changes(s, work, limits)],
+            "changes": [] if chosen.fits else [asdict(c.times(times)) for c in changes(s, chosen.work, limits)],
         },
         "time": _time(s, chosen.work, place, steps, t.batch_tokens, earlier.pace),
         "decisions": _decisions(t.optimizer, place, chosen, limits),
@@ -215,18 +218,17 @@ def _time(
     """Seconds and tokens per second, with the interval that the speed's leaves."""
     each = flops_per_token(s, kind=work.kind, length=work.length, checkpointing=work.checkpointing)
     found: dict[str, Any] = {"flops_per_token": round(each), "how": place.how, "tokens_per_s": None}
-    found |= dict.fromkeys(("uncorrected_train_seconds", "predicted_train_seconds", "low_seconds", "high_seconds"))
+    found |= dict.fromkeys(("uncorrected_tokens_per_s", "predicted_train_seconds", "low_seconds", "high_seconds"))
     if place.speed is None:
         return found
     times = earlier.ratio if earlier else 1.0
     least, likely, most = (speed / each / times for speed in place.speed)
-    found["tokens_per_s"] = round(likely, 1)
+    found |= {"tokens_per_s": round(likely, 1), "uncorrected_tokens_per_s": likely * times}
     if earlier:
         found["how"] += f", times {earlier.ratio:.2f}: what {earlier.runs} earlier runs here took of it"
     if steps is not None:
         tokens = steps * batch_tokens
         found |= {
-            "uncorrected_train_seconds": tokens / likely / times,
             "predicted_train_seconds": tokens / likely,
             "low_seconds": tokens / most,
             "high_seconds": tokens / least,
@@ -284,8 +286,9 @@ def _here(experiment: Experiment, free: int) -> tuple[Place, str | None]:
     precision = probe.choose_precision(wish, kind)
     gflops = probe.speed(precision, kind)
     budget = int(SHARE * free) if kind == "cpu" else probe.free_memory(kind)
-    how = "floating-point operations over the measured speed of matrix products"
-    speed = (gflops * 1e9,) * 3
+    shares = devices.REACHED_HERE[kind]
+    how = f"floating-point operations over {shares[1]:.0%} of the measured speed of matrix products"
+    speed = devices.reached(gflops * 1e9, shares)
     kernels = _kernels(experiment.train.kernels, kind)
     return Place(kind, precision, kernels, budget, kind == "cuda", speed, how, probe.threads()), probe.gpu_name(kind)
 

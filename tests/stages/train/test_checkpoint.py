@@ -31,6 +31,26 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, capsys):
     assert "step-000010 is damaged" in capsys.readouterr().err
 
 
+def test_a_training_that_starts_anew_keeps_what_it_saves(tmp_path):
+    """Damaged checkpoints of later steps must not count as the newest."""
+    for step in (50, 60):
+        save(tmp_path, made(step), keep=2)
+        (tmp_path / f"step-{step:06d}" / "optimizer.safetensors").unlink()
+    save(tmp_path, made(5), keep=1)
+    assert newest(tmp_path, Console(quiet=True)).step == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000005"]
+
+
+def test_a_whole_checkpoint_of_the_same_step_is_never_taken_away(tmp_path):
+    save(tmp_path, made(5), keep=1)
+    file = tmp_path / "step-000005" / "weights.safetensors"
+    before = file.stat().st_ino
+    counted = Checkpoint(5, made(5).weights, made(5).optimizer, {"step": 5, "micro_tokens": 32})
+    save(tmp_path, counted, keep=1)
+    assert newest(tmp_path, Console(quiet=True)).counters["micro_tokens"] == 32
+    assert file.stat().st_ino == before
+
+
 def test_no_checkpoint_is_none(tmp_path):
     assert newest(tmp_path, Console(quiet=True)) is None
 

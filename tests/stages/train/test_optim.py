@@ -103,6 +103,24 @@ def test_bf16_keeps_what_bf16_would_lose():
     assert (weights["a"] < 1).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_of_a_step_add_up_in_fp32(dtype):
+    """256 + 1 is 256 in bf16, whose numbers have 8 bits."""
+    weights = {"a": torch.nn.Parameter(torch.ones(1, dtype=dtype))}
+    optimizer = Optimizer(weights, weight_decay=0.0)
+    for row in (256.0, 1.0, 1.0):
+        (weights["a"] * row).sum().backward()
+        optimizer.collect()
+    assert optimizer.gradient_norm() == 258.0
+    optimizer.step(rate=0.1, scale=1.0)
+    moment = next(value for name, value in optimizer.state().items() if name.endswith("exp_avg"))
+    assert float(moment) == pytest.approx(0.1 * 258)
+    optimizer.zero()
+    assert optimizer.gradient_norm() == 0.0
+    optimizer.hold()
+    assert optimizer.gradient_norm() == 0.0
+
+
 @pytest.mark.parametrize("kind", ["adamw", "adamw_8bit", "adafactor"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_restored_from_a_file_it_goes_on_to_the_bit(kind, dtype, tmp_path):

@@ -10,7 +10,6 @@ from assay.core.console import Console
 from assay.core.errors import MachineError
 from assay.core.files import read_json, write_json
 from assay.core.rundir import RunDir
-from assay.stages.train import rehearse as module
 from assay.stages.train.batches import micro_batches
 from assay.stages.train.rehearse import fullest, rehearse
 
@@ -22,9 +21,7 @@ def run_with_plan(folder, budget=10**12):
     write_json(
         run.plan,
         {
-            "memory": {"predicted": {"optimizer": 100, "total": 5000}, "budget": budget},
-            "decisions": {"precision": {"value": "fp32"}},
-            "model": {"trainable": 10},
+            "memory": {"predicted": {"total": 5000}, "moments": 100, "budget": budget},
         },
     )
     return run
@@ -124,8 +121,8 @@ def test_what_is_over_the_budget_and_still_there_is_told(tmp_path, monkeypatch):
     assert not read_json(run.probe)["fits"]
 
 
-def test_the_first_update_is_counted_before_it_comes(tmp_path):
-    plan = read_json(run_with_plan(tmp_path).plan)
-    assert module._later(plan) == 100
-    plan["decisions"]["precision"]["value"] = "bf16"
-    assert module._later(plan) == 60
+def test_the_first_update_is_counted_before_it_comes(tmp_path, monkeypatch):
+    run = run_with_plan(tmp_path)
+    passes, _ = measuring(monkeypatch, lambda tokens, again: 900)
+    rehearse(passes(loop_for("llama-tiny", "lora", tmp_path, 70)), run, QUIET, checkpointing="off")
+    assert read_json(run.probe)["peak"] == 1000

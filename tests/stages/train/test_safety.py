@@ -38,6 +38,22 @@ def test_out_of_memory_halves_the_rows_and_keeps_the_batch(tmp_path):
     assert all(torch.equal(weights, alone[name]) for name, weights in loop.optimizer.masters.items())
 
 
+def test_smaller_rows_are_saved_before_the_step_is_done_again(tmp_path):
+    """Killed before the next checkpoint and resumed, it must cut the steps as it did: dropout draws by row."""
+    killed, straight = (loop_for("llama-tiny", "lora", tmp_path / name, 64, save_every=9) for name in ("a", "b"))
+    allocator(40, killed)
+    killed._save = lambda save=killed._save: (save(), (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    saved = checkpoint.newest(tmp_path / "a" / "checkpoints", Console(quiet=True))
+    assert saved.counters["micro_tokens"] == 32
+    again = loop_for("llama-tiny", "lora", tmp_path / "a", 64, save_every=9)
+    again.restore(saved)
+    allocator(40, straight)
+    again.run(), straight.run()
+    assert all(torch.equal(w, straight.optimizer.masters[name]) for name, w in again.optimizer.masters.items())
+
+
 def test_smaller_rows_stay_after_a_resume(tmp_path):
     first = loop_for("llama-tiny", "lora", tmp_path, 64)
     allocator(40, first)

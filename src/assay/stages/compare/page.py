@@ -151,9 +151,14 @@ def training(evidence: Evidence) -> Json:
         points = [(m["step"], m[key]) for m in rows if defined(m.get(key)) is not None]
         return curve(points, title=title, unit=unit, last_step=last, tokens_at=seen, **how) if points else None
 
+    spans = [
+        (m["step"], m["dev_low"], m["dev_high"])
+        for m in dev
+        if defined(m.get("dev_low")) is not None and defined(m.get("dev_high")) is not None
+    ]
     charts = [
         draw(steps, "loss", "Training loss", "nats per token"),
-        draw(dev, "dev_bpb", "Development texts", "bits per byte", dots=True),
+        draw(dev, "dev_bpb", "Development texts", "bits per byte", dots=True, spans=spans),
         draw(steps, "lr", "Learning rate", "per step", from_zero=True),
         draw(steps, "grad_norm", "Gradient norm", "before clipping", from_zero=True),
     ]

@@ -196,16 +196,15 @@ def curve(
     tokens_at: Sequence[tuple[float, float]],
     dots: bool = False,
     from_zero: bool = False,
+    spans: Sequence[tuple[float, float, float]] = (),
 ) -> Markup:
     """A line against optimizer steps, with the tokens seen so far as a second row of labels.
 
-    `points` are (step, value), `tokens_at` (step, cumulative supervised tokens), both in the order of steps.
+    `points` are (step, value), `tokens_at` (step, cumulative supervised tokens), both in the order of steps; `spans`
+    are intervals (step, low, high) of some of the points.
     """
     drawn, k = thin(points)
-    ys = [y for _, y in drawn]
-    low, high = (0.0 if from_zero else min(ys)), max(ys)
-    pad = 0.08 * ((high - low) or abs(high) or 1.0)
-    low, high = (low if from_zero else low - pad), high + pad
+    low, high = _upright([y for _, y in drawn] + [end for _, *ends in spans for end in ends], from_zero)
     right = max(last_step, 1.0)
     across, up = ticks(0, right, 4), ticks(low, high, 4)
 
@@ -218,6 +217,7 @@ def curve(
     grid = "".join(f'<path d="M0 {y(t)}H1000" class="grid"/>' for t in up)
     path = "M" + "L".join(f"{x(a)} {y(b)}" for a, b in drawn)
     marks = "".join(f'<path d="M{x(a)} {y(b)}h0" class="mark"/>' for a, b in drawn) if dots else ""
+    bars = "".join(f'<path d="M{x(a)} {y(from_)}V{y(to)}" class="reach"/>' for a, from_, to in spans)
     first, last = drawn[0], drawn[-1]
     label = (
         f"{title}, {unit}: {tick_text(first[1], up)} at step {count(first[0])}, "
@@ -235,13 +235,20 @@ def curve(
     ).format(
         title,
         unit,
-        f", each point the mean of {k} steps" if k > 1 else "",
+        f", each point the mean of {k} steps" if k > 1 else ", bars: 95 % over groups" if spans else "",
         left,
         label,
-        Markup(grid + f'<path d="{path}" class="curve"/>' + marks),
+        Markup(grid + bars + f'<path d="{path}" class="curve"/>' + marks),
         _under("step", steps, right),
         _under("tokens", seen, right),
     )
+
+
+def _upright(values: Sequence[float], from_zero: bool) -> tuple[float, float]:
+    """The range that a curve is drawn in, with some air."""
+    low, high = (0.0 if from_zero else min(values)), max(values)
+    pad = 0.08 * ((high - low) or abs(high) or 1.0)
+    return (low if from_zero else low - pad), high + pad
 
 
 def _tokens(tokens_at: Sequence[tuple[float, float]], step: float) -> float:

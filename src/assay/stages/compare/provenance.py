@@ -18,8 +18,13 @@ def plan(evidence: Evidence) -> Json:
         return {"missing": evidence.why_missing("plan")}
     memory = found.get("memory") or {}
     predicted = memory.get("predicted") or {}
-    measured = (evidence.training or {}).get("peak_memory")
-    terms = [(name(k), float(v), data_size(v), "base") for k, v in predicted.items() if k != "total" and defined(v)]
+    trained = evidence.training or {}
+    measured = trained.get("peak_gpu_memory") or trained.get("peak_memory")
+    terms = [
+        (name(k), float(v), data_size(v), "base")
+        for k, v in predicted.items()
+        if k != "total" and (defined(v) or 0) > 0
+    ]
     if (runtime := defined(memory.get("runtime"))) is not None:
         terms.append(("Python and libraries", runtime, data_size(runtime), "base"))
     ends = [

@@ -26,14 +26,25 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, keep: int, best: int | None = None) -> None:
-    """Write `folder/step-<n>`, then delete all but the newest `keep` and that of step `best`."""
-    with directory_atomic(_path(folder, checkpoint.step)) as target:
-        save_file({k: v.contiguous() for k, v in checkpoint.weights.items()}, target / "weights.safetensors")
-        save_file({k: v.contiguous() for k, v in checkpoint.optimizer.items()}, target / "optimizer.safetensors")
-        hashes = {name: sha256_file(target / name) for name in ("weights.safetensors", "optimizer.safetensors")}
-        state = {"step": checkpoint.step, "counters": checkpoint.counters}
-        write_json(target / "state.json", {**state, "sha256": hashes, "state_sha256": sha256_json(state)})
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    """Write `folder/step-<n>`, then delete all but the newest `keep` and that of step `best`.
+
+    A whole one of the same step holds the same weights: it stays, and gets the new counters. Later ones are what a
+    training that starts anew from an earlier step has passed over.
+    """
+    path = _path(folder, checkpoint.step)
+    state = {"step": checkpoint.step, "counters": checkpoint.counters}
+    there = _intact(path)
+    if there is not None:
+        write_json(path / "state.json", {**state, "sha256": there["sha256"], "state_sha256": sha256_json(state)})
+    else:
+        with directory_atomic(path) as target:
+            save_file({k: v.contiguous() for k, v in checkpoint.weights.items()}, target / "weights.safetensors")
+            save_file({k: v.contiguous() for k, v in checkpoint.optimizer.items()}, target / "optimizer.safetensors")
+            hashes = {name: sha256_file(target / name) for name in ("weights.safetensors", "optimizer.safetensors")}
+            write_json(target / "state.json", {**state, "sha256": hashes, "state_sha256": sha256_json(state)})
+    standing = sorted(folder.glob("step-*"))
+    later = [other for other in standing if other.name > path.name]
+    for old in [*later, *standing[: len(standing) - len(later)][:-keep]]:
         if best is None or old != _path(folder, best):
             shutil.rmtree(old)
 

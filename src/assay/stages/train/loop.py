@@ -28,6 +28,7 @@ from assay.model.attention import packed
 from assay.model.checkpointing import recompute
 from assay.model.loss import summed_nll
 from assay.model.noise import neftune
+from assay.model.probe import highest
 from assay.model.score import hidden_states, output_weight
 from assay.stages.train import checkpoint, safety
 from assay.stages.train.batches import Corpus, Segment, micro_batches
@@ -80,6 +81,7 @@ class Counters:
     best_step: int | None = None  # of the best look after a step, and what it saw in bits per byte
     best_dev: float | None = None
     unimproved: int = 0  # looks in a row that saw nothing better
+    peak: int = 0  # the most memory held in any process of this training: the GPU's where it trains on one
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ class Loop:
             loss = summed_nll(hidden, self.head, torch.from_numpy(targets).to(device))
             nats = float(loss.detach())
             (loss if self.optimizer.loss_scale is None else loss * self.optimizer.loss_factor).backward()
+        self.optimizer.collect()
         return nats
 
     def _halve(self, number: int, batch: Sequence[int], micro_tokens: int) -> None:
@@ -260,6 +263,7 @@ class Loop:
             self._save()
             raise
         self.counters.micro_tokens = fewer
+        self._save()  # a run resumed from before this step would else cut it as it was
         drops = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in self.model.modules())
         self.reports.note(
             f"memory ran out in step {number}: rows of at most {fewer} tokens from here on, not {micro_tokens}; the "
@@ -303,6 +307,7 @@ class Loop:
         c.first_loss = loss if c.first_loss is None else c.first_loss
         c.last_loss = loss
         c.recent = safety.recent_steps(c.recent, loss, norm)
+        c.peak = max(c.peak, highest(self.head.device.type))
         line: dict[str, Any] = {
             "step": number, "loss": loss, "lr": learning_rate, "grad_norm": norm, "tokens": tokens, "learned": learned,
             "seconds": round(seconds, 4), "tokens_per_s": round(tokens / seconds, 2), "micro_tokens": self.row_tokens,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from assay.core.errors import MachineError
 from assay.core.optional import require
+from assay.model.devices import PLAIN, refuse_optimizer
 
 
 def rate(step: int, *, total: int, peak: float, schedule: str, warmup: float) -> float:
@@ -78,20 +79,13 @@ def require_optimizer(kind: str, device: str) -> None:
     """
     if not kind.endswith("_8bit"):
         return
-    where = f"train.optimizer: {kind}"
-    if kind.startswith("paged") and device != "cuda":
-        raise MachineError(
-            f"moments are paged between a CUDA GPU and main memory only, and this training runs on {device}",
-            where=where,
-            fix="--set train.optimizer=adamw_8bit, which makes the same updates" if device == "cpu" else _PLAIN,
-        )
+    refuse_optimizer(kind, device)
     require("bitsandbytes", extra="qlora")
     kernel = "bitsandbytes::optimizer_update_8bit_blockwise"
     if not torch._C._dispatch_has_kernel_for_dispatch_key(kernel, device.upper()):
-        raise MachineError(f"bitsandbytes has no 8-bit optimizer for {device} here", where=where, fix=_PLAIN)
-
-
-_PLAIN = "--set train.optimizer=adamw, or adafactor, which needs even less memory"
+        raise MachineError(
+            f"bitsandbytes has no 8-bit optimizer for {device} here", where=f"train.optimizer: {kind}", fix=PLAIN
+        )
 
 
 @dataclass
@@ -147,14 +141,16 @@ class Optimizer:
 
     def gradient_norm(self) -> float:
         """The global 2-norm of all gradients, in fp32, of the loss as it was before `loss_factor`."""
-        squares = [p.grad.float().square().sum() for p in self.parameters.values() if p.grad is not None]
+        self.collect()
+        squares = [held.grad.square().sum() for held in self._held if held.grad is not None]
         return float(torch.stack(squares).sum().sqrt()) / self.loss_factor if squares else 0.0
 
     def step(self, *, rate: float, scale: float) -> None:
         """One update with the gradients times `scale`, at learning rate `rate`; `loss_factor` is taken out of them."""
-        scale /= self.loss_factor
-        for held, parameter in zip(self._held, self.parameters.values(), strict=True):
-            held.grad = None if parameter.grad is None else parameter.grad.float() * scale
+        self.collect()
+        for held in self._held:
+            if held.grad is not None:
+                held.grad.mul_(scale / self.loss_factor)
         for group in self._inner.param_groups:
             group["lr"] = rate
         self._inner.step()
@@ -165,15 +161,30 @@ class Optimizer:
         if self.loss_scale:
             self.loss_scale.hold()
 
+    def collect(self) -> None:
+        """Add a row's gradients to the step's, whose sums are fp32: rows of a short format would lose their last bits.
+
+        Those of fp32 parameters have been added where they lie.
+        """
+        for held, parameter in zip(self._held, self.parameters.values(), strict=True):
+            if parameter.grad is None:
+                continue
+            if parameter.grad.dtype == torch.float32:
+                held.grad = parameter.grad
+                continue
+            held.grad = parameter.grad.float() if held.grad is None else held.grad.add_(parameter.grad)
+            parameter.grad = None
+
     def hold(self) -> None:
         """Hold gradients of zero, as after an earlier row of the same step."""
         for parameter in self.parameters.values():
             parameter.grad = torch.zeros_like(parameter)
+        self.collect()
 
     def zero(self) -> None:
         """Forget the gradients."""
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        for held, parameter in zip(self._held, self.parameters.values(), strict=True):
+            held.grad = parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Moments and counts as flat tensors, named `<parameter>:<what>`; a plain count as an int64 of no dimension."""

@@ -55,10 +55,11 @@ def rehearse(loop: Loop, run: RunDir, console: Console, *, checkpointing: str) -
 
 def _settled(loop: Loop, plan: dict[str, Any], *, may_recompute: bool) -> Probed:
     budget = plan["memory"]["budget"]
-    found = _tried(loop, budget, later=_later(plan))
+    later = plan["memory"]["moments"]
+    found = _tried(loop, budget, later=later)
     if not found.fits and may_recompute and not loop.settings.checkpointing:
         loop.settings = replace(loop.settings, checkpointing=True)
-        found = _tried(loop, budget, later=_later(plan))
+        found = _tried(loop, budget, later=later)
     if found.peak is None:
         raise MachineError(
             f"memory runs out on one sequence of {max(loop.corpus.lengths)} tokens; about {size(budget)} were free",
@@ -85,12 +86,6 @@ def fullest(steps: Sequence[Sequence[int]], lengths: Sequence[int], micro_tokens
     """Of all rows that the steps are cut into, the one with most tokens; among those, the one with the longest text."""
     rows = (row for step in steps for row in micro_batches(step, lengths, micro_tokens))
     return max(rows, key=lambda row: (sum(lengths[i] for i in row), max(lengths[i] for i in row)))
-
-
-def _later(plan: dict[str, Any]) -> int:
-    """Bytes that the first update adds: the optimizer's moments; fp32 masters of shorter weights are there already."""
-    masters = 0 if plan["decisions"]["precision"]["value"] == "fp32" else 4 * plan["model"]["trainable"]
-    return max(0, int(plan["memory"]["predicted"].get("optimizer", 0)) - masters)
 
 
 def _told(found: Probed, known: dict[str, Any], budget: int) -> str:

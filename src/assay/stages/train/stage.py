@@ -26,7 +26,7 @@ from assay.guards.wording import count, named
 from assay.model import adapters
 from assay.model.kernels import speed_up
 from assay.model.load import load_base
-from assay.model.probe import gpu_peak, memory_now
+from assay.model.probe import memory_now
 from assay.model.registry import BaseRef
 from assay.model.score import Scorer
 from assay.stages.train import checkpoint
@@ -161,7 +161,8 @@ def _settings(t: TrainConfig, steps: int, decisions: dict[str, Any], seed: int, 
         seed=seed,
         optimizer=t.optimizer,
         precision=decisions["precision"]["value"],
-        checkpointing=decisions["checkpointing"]["value"],
+        # the run's own key may have been changed since the plan: it is not of its identity
+        checkpointing=decisions["checkpointing"]["value"] if t.checkpointing == "auto" else t.checkpointing == "on",
         offload=decisions["offload"],
         neftune_alpha=t.neftune_alpha,
         keep_checkpoints=t.keep_checkpoints,
@@ -197,13 +198,14 @@ def _finish(
         adapter_integrity(adapters.expected_keys(model), list(saved), zero_b=zero, hash_ok=True, stage="train")
     )
     write_json(run.reference, _reference(run, window, model, tokenizer))
+    on_gpu = next(model.parameters()).is_cuda
     summary = {
         "steps": counters.step,
         "tokens": counters.tokens,
         "seconds": round(counters.seconds, 3),
         "tokens_per_s": round(counters.tokens / counters.seconds, 2) if counters.seconds else None,
-        "peak_memory": max(held.highest, peak_memory() or 0) or None,
-        "peak_gpu_memory": gpu_peak() if next(model.parameters()).is_cuda else None,
+        "peak_memory": max(held.highest, peak_memory() or 0, 0 if on_gpu else counters.peak) or None,
+        "peak_gpu_memory": counters.peak if on_gpu else None,
         "memory_before": held.before,
         "first_loss": counters.first_loss,
         "final_loss": counters.last_loss,
