@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay.core.files import write_json
-from assay.core.receipt import learned, write_receipt
+from assay.core.receipt import learned, receipts_with, write_receipt
 from assay.core.rundir import RunDir
 
 
@@ -26,17 +26,17 @@ def run(tmp_path: Path) -> RunDir:
     return run
 
 
-LIKE = {"dtype": "fp32", "base.spec": "b", "adapter.kind": "lora"}
-HARDWARE = {"cpu": "p", "gpu": None}
+LIKE = {"hardware.cpu": "p", "hardware.gpu": None, "dtype": "fp32", "base.spec": "b", "adapter.kind": "lora"}
 
 
 def test_a_training_that_ended_early_teaches_its_own_pace(run: RunDir) -> None:
     write_json(run.training, {"tokens": 300, "seconds": 60.0, "peak_memory": 150})
     write_receipt(run)
-    pace = learned(run.path.parents[1], HARDWARE, "train_seconds", LIKE)
+    receipts = receipts_with(run.path.parents[1], LIKE)
+    pace = learned(receipts, "train_seconds")
     assert pace is not None
     assert (pace.ratio, pace.runs) == (2.0, 1)  # 300 tokens at 10 a second take 30 s, and took 60
-    memory = learned(run.path.parents[1], HARDWARE, "memory", LIKE)
+    memory = learned(receipts, "memory")
     assert memory is not None
     assert memory.ratio == 1.5
 
@@ -52,6 +52,6 @@ def test_nothing_is_learned_from_other_methods_or_machines(run: RunDir) -> None:
     write_json(run.training, {"tokens": 300, "seconds": 60.0, "peak_memory": 150})
     write_receipt(run)
     runs = run.path.parents[1]
-    assert learned(runs, HARDWARE, "memory", LIKE | {"adapter.kind": "full"}) is None
-    assert learned(runs, {"cpu": "another", "gpu": None}, "memory", LIKE) is None
-    assert learned(runs / "none", HARDWARE, "memory", LIKE) is None
+    assert learned(receipts_with(runs, LIKE | {"adapter.kind": "full"}), "memory") is None
+    assert learned(receipts_with(runs, LIKE | {"hardware.cpu": "another"}), "memory") is None
+    assert learned(receipts_with(runs / "none", LIKE), "memory") is None

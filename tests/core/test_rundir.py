@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.core.errors import InputError
-from assay.core.files import read_json, read_lines, write_json
+from assay.core.files import read_lines
 from assay.core.rundir import STAGES, RunDir
 
 HOLD = (
@@ -83,18 +83,3 @@ def test_paths_lie_in_the_run(tmp_path: Path) -> None:
     paths = [getattr(run, name) for name in names] + [run.guards.path, run.split("test")]
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert len(set(paths)) == len(paths)
-
-
-def test_an_amended_output_is_no_change(tmp_path):
-    run = RunDir(tmp_path)
-    write_json(run.plan, {"predicted": 1})
-    run.finish("plan", key="k", outputs=[run.plan], seconds=0)
-    first = run.plan.read_bytes()
-    run.amend("plan", run.plan, {"predicted": 1, "probed": 2})
-    run.amend("plan", run.plan, {"predicted": 1, "probed": 2, "measured": 3})
-    assert read_json(run.plan)["measured"] == 3
-    assert run.changed_outputs("plan") == []
-    run.plan.write_bytes(first)  # killed between the record and the file
-    assert run.changed_outputs("plan") == []
-    write_json(run.plan, {"predicted": 9})
-    assert run.changed_outputs("plan") == ["plan.json"]

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from assay.model import loss
+from assay.model import loss, memory
 
 VOCABULARY = 40
 
 
 @pytest.fixture
 def inputs(monkeypatch):
-    monkeypatch.setattr(loss, "CHUNK_BYTES", 4 * VOCABULARY * 16)  # 16 positions
+    monkeypatch.setitem(memory.CHUNK_BYTES, "cpu", 4 * VOCABULARY * 16)  # 16 positions
     generator = torch.Generator().manual_seed(1)
     n = 2 * 16 + 7  # three chunks, the last one short
     hidden = torch.randn(n, 12, generator=generator, requires_grad=True)
@@ -35,7 +35,7 @@ def test_sum_and_gradients_equal_torchs_cross_entropy(inputs):
 
 def test_any_chunk_gives_the_same(inputs, monkeypatch):
     before = gradients(loss.summed_nll, *inputs)
-    monkeypatch.setattr(loss, "CHUNK_BYTES", 1)  # one position
+    monkeypatch.setitem(memory.CHUNK_BYTES, "cpu", 1)  # one position
     for found, expected in zip(gradients(loss.summed_nll, *inputs), before, strict=True):
         torch.testing.assert_close(found, expected)
 
@@ -55,10 +55,12 @@ def test_never_more_logits_than_a_chunk(inputs, monkeypatch):
 
 def test_a_chunk_is_measured_in_bytes():
     assert (
-        loss.chunk_rows(49152, "cpu") * 49152 * 4 <= loss.CHUNK_BYTES < (loss.chunk_rows(49152, "cpu") + 1) * 49152 * 4
+        memory.chunk_rows(49152, "cpu") * 49152 * 4
+        <= memory.CHUNK_BYTES["cpu"]
+        < (memory.chunk_rows(49152, "cpu") + 1) * 49152 * 4
     )
-    assert loss.chunk_rows(10**12, "cpu") == 1
-    assert loss.chunk_rows(128256, "cuda") > 400
+    assert memory.chunk_rows(10**12, "cpu") == 1
+    assert memory.chunk_rows(128256, "cuda") > 400
 
 
 def test_a_frozen_head_gets_no_gradient(inputs):
@@ -106,7 +108,7 @@ def test_bf16_stays_near_fp32(inputs):
 
 def test_the_weights_gradient_is_summed_in_fp32(monkeypatch):
     """A thousand chunks of one half each: bf16 cannot add a half to 128."""
-    monkeypatch.setattr(loss, "CHUNK_BYTES", 1)
+    monkeypatch.setitem(memory.CHUNK_BYTES, "cpu", 1)
     hidden = torch.ones(1000, 1, dtype=torch.bfloat16)
     weight = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
     loss.summed_nll(hidden, weight, torch.zeros(1000, dtype=torch.long)).backward()

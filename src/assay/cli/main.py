@@ -26,6 +26,7 @@ from assay.core.machine import out_of_memory
 
 if TYPE_CHECKING:
     from assay.core.rundir import RunDir
+    from assay.pipeline import Outcome
 
 # rich's help needs another tenth of a second and says the same
 app = typer.Typer(
@@ -57,14 +58,21 @@ def new(
     catalog.new(file, target, Console())
 
 
+def _done(
+    until: str, target: str, runs_dir: Path, overrides: Sequence[str] | None, another: bool, console: Console
+) -> Outcome:
+    from assay.pipeline import run as run_stages
+
+    return run_stages(target, runs_dir=runs_dir, until=until, overrides=overrides or (), new=another, console=console)
+
+
 def _stages(
     until: str, target: str, runs_dir: Path, overrides: Sequence[str] | None, another: bool, quiet: bool
 ) -> RunDir:
     from assay.cli import outcome
-    from assay.pipeline import run as run_stages
 
     console = Console(quiet=quiet)
-    done = run_stages(target, runs_dir=runs_dir, until=until, overrides=overrides or (), new=another, console=console)
+    done = _done(until, target, runs_dir, overrides, another, console)
     if done.already_finished:
         console.note("finished already: nothing was done again (--new makes another run)")
     console.result(outcome.outcome_text(done.run, until))
@@ -116,15 +124,11 @@ def plan(
     """Predict memory and time, here or on a device that one may not have."""
     from assay.cli import reading
 
+    console = Console(quiet=quiet)
     if device != "this":
-        reading.forecast(target, runs_dir, overrides or (), device, json, Console(quiet=quiet))
+        reading.forecast(target, runs_dir, overrides or (), device, json, console)
     elif json:
-        from assay.pipeline import run as run_stages
-
-        done = run_stages(
-            target, runs_dir=runs_dir, until="plan", overrides=overrides or (), new=new, console=Console(quiet=quiet)
-        )
-        reading.plan(done.run, Console(quiet=quiet))
+        reading.plan(_done("plan", target, runs_dir, overrides, new, console).run, console)
     else:
         _stages("plan", target, runs_dir, overrides, new, quiet)
 

@@ -17,6 +17,7 @@ from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import Ledger, resolve_run
+from assay.core.receipt import training_peak
 from assay.core.rundir import STAGES, RunDir
 from assay.core.words import OUTCOMES, count, unrecorded
 
@@ -146,7 +147,7 @@ def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
     if training:
         speed = number(training["tokens_per_s"], "tokens/s", 3)
         lines += [
-            f"memory measured: {memory(training.get('peak_gpu_memory') or training['peak_memory'])} at the peak",
+            f"memory measured: {memory(training_peak(training))} at the peak",
             f"training: {training['tokens']:,} tokens in {duration(training['seconds'])} ({speed})",
         ]
     return lines

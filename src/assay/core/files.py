@@ -113,14 +113,9 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def json_text(value: Any) -> str:
-    """Strict JSON (no NaN), as a file of a run holds it."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON, atomically."""
-    write_text(path, json_text(value))
+    """Write strict JSON (no NaN), atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -85,10 +86,16 @@ def _foretold(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
             "uncorrected_train_seconds": tokens / alone if tokens and alone else None,
         },
         "measured": {
-            "memory": training.get("peak_gpu_memory") or training.get("peak_memory"),
+            "memory": training_peak(training),
             "train_seconds": training.get("seconds"),
         },
     }
+
+
+def training_peak(training: dict[str, Any]) -> int | None:
+    """The most memory that a training held, in bytes, by its summary: of the GPU where it trained on one."""
+    peak: int | None = training.get("peak_gpu_memory") or training.get("peak_memory")
+    return peak
 
 
 @dataclass(frozen=True)
@@ -99,24 +106,23 @@ class Learned:
     runs: int
 
 
-def learned(runs_dir: Path, hardware: dict[str, Any], what: str, like: dict[str, Any]) -> Learned | None:
-    """What the receipts under `runs_dir` say of this processor and GPU; None where none does.
-
-    Args:
-        hardware: `cpu` and `gpu`, as in a receipt.
-        what: `train_seconds` or `memory`.
-        like: fields that a receipt must share, by path, as in `{"adapter.kind": "lora"}`.
-    """
-    ratios = []
+def receipts_with(runs_dir: Path, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """The receipts under `runs_dir` that have these values, by path, as in `{"adapter.kind": "lora"}`."""
+    found = []
     for path in sorted(runs_dir.glob("[!.]*/[!.]*/receipt.json")):
         try:
             receipt = read_json(path)
         except InputError:  # another run's damage is for its own commands to tell
             continue
-        wanted = {f"hardware.{key}": value for key, value in hardware.items()} | like
-        foretold, taken = _at(receipt, f"predicted.uncorrected_{what}"), _at(receipt, f"measured.{what}")
-        if foretold and taken and all(_at(receipt, key) == value for key, value in wanted.items()):
-            ratios.append(taken / foretold)
+        if all(_at(receipt, key) == value for key, value in wanted.items()):
+            found.append(receipt)
+    return found
+
+
+def learned(receipts: Sequence[dict[str, Any]], what: str) -> Learned | None:
+    """What these receipts say of `train_seconds` or `memory`; None where none says anything."""
+    pairs = [(_at(receipt, f"measured.{what}"), _at(receipt, f"predicted.uncorrected_{what}")) for receipt in receipts]
+    ratios = [taken / foretold for taken, foretold in pairs if taken and foretold]
     return Learned(statistics.median(ratios), len(ratios)) if ratios else None
 
 

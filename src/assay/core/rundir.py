@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from assay.core.errors import InputError
-from assay.core.files import append_line, json_text, read_json, sha256_file, sha256_text, write_json
+from assay.core.files import append_line, read_json, sha256_file, write_json
 from assay.core.guard import GuardBook
 
 STAGES = ("prepare", "plan", "train", "evaluate", "report")
@@ -191,24 +191,11 @@ class RunDir:
         }
         write_json(self.stages, kept)
 
-    def amend(self, stage: str, path: Path, value: Any) -> None:
-        """Write a finished stage's JSON output anew, for what is known only later: what a plan came to, say.
-
-        The record takes the new hash before the file is written and keeps the old one: killed in between, neither
-        counts as a change.
-        """
-        if (record := self.finished(stage)) is not None:
-            name, amended = str(path.relative_to(self.path)), record.get("amended", {})
-            hashes = [*amended.get(name, []), sha256_text(json_text(value))]
-            write_json(self.stages, read_json(self.stages) | {stage: record | {"amended": amended | {name: hashes}}})
-        write_json(path, value)
-
     def changed_outputs(self, stage: str) -> list[str]:
         """Relative paths of a finished stage's outputs that are missing or no longer have their recorded hash."""
         record = self.finished(stage) or {"outputs": {}}
-        amended = record.get("amended", {})
         return [
             name
             for name, digest in record["outputs"].items()
-            if not (self.path / name).is_file() or sha256_file(self.path / name) not in (digest, *amended.get(name, []))
+            if not (self.path / name).is_file() or sha256_file(self.path / name) != digest
         ]

@@ -13,15 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Bytes of the fp32 log-probabilities that are held at once. On a CPU more gain nothing; an accelerator reads the
-# whole output embedding once per chunk, and needs some hundreds of positions for that not to be all it does.
-CHUNK_BYTES = 32 << 20
-CHUNK_BYTES_ACCELERATOR = 256 << 20
-
-
-def chunk_rows(vocabulary: int, device: str) -> int:
-    """How many positions' logits are held at once on a device of this type (`cpu`, `cuda`, `mps`)."""
-    return max(1, (CHUNK_BYTES if device == "cpu" else CHUNK_BYTES_ACCELERATOR) // (4 * vocabulary))
+from assay.model.memory import chunk_rows
 
 
 def _chunks(hidden: Tensor, weight: Tensor, targets: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:

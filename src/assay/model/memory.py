@@ -22,7 +22,14 @@ FP32 = 4
 NF4 = 0.5 + 1 / 64 + FP32 / (64 * 256)
 # 8-bit moments (Dettmers et al., arXiv 2110.02861): 2 bytes per weight, and two fp32 numbers for each block of 256
 BLOCKWISE = 2 + 2 * FP32 / 256
-CHUNK_BYTES = {"cpu": 32 << 20, "mps": 256 << 20, "cuda": 256 << 20}  # of logits in fp32, held at once (model/loss)
+# Bytes of the fp32 log-probabilities that are held at once (model/loss). On a CPU more gain nothing; an accelerator
+# reads the whole output embedding once per chunk, and needs some hundreds of positions for that not to be all it does.
+CHUNK_BYTES = {"cpu": 32 << 20, "mps": 256 << 20, "cuda": 256 << 20}
+
+
+def chunk_rows(vocabulary: int, device: str) -> int:
+    """How many positions' logits are held at once on a device of this type (`cpu`, `cuda`, `mps`)."""
+    return max(1, CHUNK_BYTES[device] // (FP32 * vocabulary))
 
 
 class Slack(NamedTuple):
@@ -236,7 +243,7 @@ def _logits(s: Shape, work: Work) -> Terms:
 
 def _chunk(s: Shape, work: Work, tokens: int) -> int:
     """Log-probabilities of a chunk in fp32, and its logits in the model's precision."""
-    rows = min(tokens, max(1, CHUNK_BYTES[work.device] // (FP32 * s.vocabulary)))
+    rows = min(tokens, chunk_rows(s.vocabulary, work.device))
     return rows * s.vocabulary * (FP32 + work.wide)
 
 

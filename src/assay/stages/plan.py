@@ -20,7 +20,7 @@ from assay.core.errors import InputError, MachineError
 from assay.core.files import read_json, write_json
 from assay.core.machine import processor
 from assay.core.optional import installed, missing
-from assay.core.receipt import Learned, learned
+from assay.core.receipt import Learned, learned, receipts_with
 from assay.core.rundir import RunDir
 from assay.model import devices
 from assay.model.choose import Chosen, Limits, changes, choose
@@ -137,11 +137,12 @@ def forecast(experiment: Experiment, base: BaseRef, device: str) -> dict[str, An
 
 def _earlier(run: RunDir, experiment: Experiment, base: BaseRef, here: dict[str, Any], place: Place) -> Earlier:
     """What earlier runs of this base and method took here, in the same precision."""
-    runs, hardware = run.path.parents[1], {"cpu": here["processor"], "gpu": here["gpu"]}
     like = {
-        "dtype": place.precision["value"], "base.spec": base.spec, "adapter.kind": experiment.adapter.kind,
+        "hardware.cpu": here["processor"], "hardware.gpu": here["gpu"], "dtype": place.precision["value"],
+        "base.spec": base.spec, "adapter.kind": experiment.adapter.kind,
     }  # fmt: skip
-    return Earlier(*(learned(runs, hardware, what, like) for what in ("train_seconds", "memory")))
+    receipts = receipts_with(run.path.parents[1], like)
+    return Earlier(learned(receipts, "train_seconds"), learned(receipts, "memory"))
 
 
 def _planned(

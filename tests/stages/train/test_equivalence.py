@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from assay.model import adapters, loss
+from assay.model import adapters, loss, memory
 from assay.model.attention import packed
 from assay.model.kernels import speed_up
 from assay.model.load import _random
@@ -110,8 +110,8 @@ def test_any_rows_in_any_order_give_the_same(rows):
 def test_small_chunks_of_the_loss_equal_one(kind, monkeypatch):
     model = model_for("llama-tiny", kind)
     whole = gradients(model, ONE_ROW)
-    monkeypatch.setattr(loss, "CHUNK_BYTES", 4 * 257 * 7)
-    assert loss.chunk_rows(257, "cpu") == 7
+    monkeypatch.setitem(memory.CHUNK_BYTES, "cpu", 4 * 257 * 7)
+    assert memory.chunk_rows(257, "cpu") == 7
     assert distance(gradients(model, ONE_ROW), whole) < FP32
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from assay.core.console import duration
+from assay.core.receipt import training_peak
 from assay.core.rundir import STAGES
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import bars
@@ -18,8 +19,7 @@ def plan(evidence: Evidence) -> Json:
         return {"missing": evidence.why_missing("plan")}
     memory = found.get("memory") or {}
     predicted = memory.get("predicted") or {}
-    trained = evidence.training or {}
-    measured = trained.get("peak_gpu_memory") or trained.get("peak_memory")
+    measured = training_peak(evidence.training or {})
     terms = [
         (name(k), float(v), data_size(v), "base")
         for k, v in predicted.items()
