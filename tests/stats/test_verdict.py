@@ -61,11 +61,11 @@ def test_better() -> None:
     found, difference = judged(spread(0.097, 0.0144, 8))
     assert found.outcome == "better"
     assert found.sentence == (
-        "better by 0.097 ± 0.012 bits per byte (8 held-out groups, p = .008); this checkpoint only (1 seed)"
+        "better by 0.097 (0.085 to 0.111) bits per byte (8 held-out groups, p = .008); this checkpoint only (1 seed)"
     )
     assert "4.8 % fewer bits" in found.plain
     assert "bits per byte" not in found.plain
-    assert difference.method == "t"
+    assert difference.method == "t+bootstrap-t"
     assert difference.p == 2 / 2**8
     assert difference.mean == pytest.approx(0.097)
     assert difference.base_mean == pytest.approx(2.0)
@@ -75,7 +75,7 @@ def test_better() -> None:
 def test_better_but_less_than_named() -> None:
     found, _ = judged(spread(0.008, 0.004, 8), smallest_effect=0.005)
     assert found.outcome == "better-but-small"
-    assert found.sentence.startswith("better, but less than the effect you named (0.005): by 0.0080 ± 0.0033")
+    assert found.sentence.startswith("better, but less than the effect you named (0.005): by 0.0080 (0.0047 to 0.0119)")
     assert "worth having (0.005 bits per byte)" in found.plain
 
 
@@ -90,15 +90,16 @@ def test_not_shown_says_what_could_have_been_found() -> None:
     found, difference = judged(spread(0.001, 0.012, 8))
     assert found.outcome == "not-shown"
     assert difference.groups_for_half == 26
-    assert found.sentence.startswith("not shown (MDE 0.014 bits per byte): the difference is 0.001 ± 0.010")
-    assert "26 groups (18 more) would find half of that MDE" in found.sentence
+    assert found.sentence.startswith("not shown: the difference is 0.001 (-0.009 to 0.013) bits per byte")
+    found_at_best = "the smallest difference this test could have found is 0.014, 18 more groups would find 0.0069"
+    assert found_at_best in found.sentence
     assert "could have gone unseen" in found.plain
 
 
 def test_worse() -> None:
     found, _ = judged(spread(-0.2, 0.02, 10))
     assert found.outcome == "worse"
-    assert found.sentence.startswith("worse by 0.200 ± 0.014 bits per byte (10 held-out groups, p = .002)")
+    assert found.sentence.startswith("worse by 0.200 ± 0.015 bits per byte (10 held-out groups, p = .002)")
     assert "10 % more bits" in found.plain
 
 
@@ -118,8 +119,8 @@ def test_six_groups_can() -> None:
 
 
 def test_interval_and_sign_flip_must_agree() -> None:
-    # Five large gains and one small loss: the interval lies above 0, and 4 of 64 patterns reach the mean.
-    values = [0.10, 0.10, 0.11, 0.10, 0.11, -0.001]
+    # Five gains and one small loss: the interval lies above 0, and 4 of 64 patterns reach the mean.
+    values = [-0.001, 0.05, 0.10, 0.10, 0.15, 0.20]
     found, difference = judged(values)
     assert difference.low is not None
     assert difference.p is not None
@@ -208,7 +209,7 @@ def test_numbers_have_the_decimals_their_uncertainty_bears() -> None:
 
 
 def test_an_uneven_interval_is_written_out() -> None:
-    shape = Difference(0.05, 0.02, 0.1, 0.04, "cluster-bootstrap", 0.95, 0.01, 40, 0.1, 0.05, 150, 2.0, None)
+    shape = Difference(0.05, 0.02, 0.1, 0.04, "t+bootstrap-t", 0.95, 0.01, 40, 0.1, 0.05, 150, 2.0, None)
     assert amount_text(shape) == "0.050 (0.020 to 0.100) bits per byte"
     assert amount_text(shape, sign=-1) == "-0.050 (-0.100 to -0.020) bits per byte"
 
@@ -222,3 +223,22 @@ def test_recovers_a_planted_gain() -> None:
         assert found.high is not None
         covered += found.low <= 0.05 <= found.high
     assert covered >= 52
+
+
+def test_an_even_interval_is_written_with_plus_minus() -> None:
+    even = Difference(0.1, 0.08, 0.12, 0.02, "t", 0.95, 0.01, 40, 0.1, 0.05, 150, 2.0, None)
+    assert verdict(even, smallest_effect=0.005).sentence.startswith("better by 0.100 ± 0.020 bits per byte")
+
+
+def test_every_look_at_the_test_texts_counts() -> None:
+    _, difference = judged(spread(0.097, 0.0144, 8))
+    assert verdict(difference, smallest_effect=0.005, looks=6).outcome == "better"
+    seventh = verdict(difference, smallest_effect=0.005, looks=7)  # 7 · 2 ÷ 2^8 = .0547
+    assert seventh.outcome == "not-shown"
+    assert "p = .055 over 7 looks" in seventh.sentence
+
+
+def test_forgetting_ends_the_sentence() -> None:
+    _, difference = judged(spread(0.097, 0.0144, 8))
+    found = verdict(difference, smallest_effect=0.005, forgetting="forgetting: none beyond 2 % on en")
+    assert found.sentence.endswith("this checkpoint only (1 seed); forgetting: none beyond 2 % on en")

@@ -1,11 +1,14 @@
-"""The sign-flip permutation test for paired differences, and what it can reach at all."""
+"""Paired tests: sign-flip permutation for differences, and what it can reach at all; McNemar for right and wrong."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from scipy.special import bdtr
 
 from assay.stats.intervals import Floats, Undefined, checked
 
@@ -61,3 +64,67 @@ def groups_needed(alpha: float = 0.05, comparisons: int = 1) -> int:
     while smallest_p(n) >= alpha / comparisons:
         n += 1
     return n
+
+
+def mcnemar_exact(only_first: int, only_second: int) -> float:
+    """Exact two-sided p of "where just one of the two is right, each is so as often as the other" (McNemar 1947).
+
+    Twice the smaller tail of a binomial over the items on which they differ, 1 where there is none. The items must be
+    independent: with several questions to one document, take the share of right answers of each document and
+    `sign_flip_p`.
+
+    Args:
+        only_first: items that the first alone has right.
+        only_second: items that the second alone has right.
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError(f"counts are {only_first} and {only_second}, below 0")
+    return min(1.0, 2.0 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Right and wrong answers of two models to the same items, counted in items, and `mcnemar_exact`'s p.
+
+    `unscored_first` and `unscored_second` are the items for which that model's answer could not be scored. They are no
+    wrong answers and stand in no other count; an item may be in both. A model that often gives no answer to score is
+    to be read from these, for the test does not see it.
+    """
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    unscored_first: int
+    unscored_second: int
+    p: float
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields, as plain JSON values."""
+        return asdict(self)
+
+
+def mcnemar(first: Sequence[bool | None], second: Sequence[bool | None]) -> McNemar | Undefined:
+    """McNemar's exact test of two models on the same items, in the same order.
+
+    Args:
+        first: whether each item was answered rightly; None where the answer could not be scored.
+        second: the same of the other model.
+
+    Returns:
+        Undefined where there is no item whose answers could both be scored.
+    """
+    pairs = list(zip(first, second, strict=True))
+    scored = [pair for pair in pairs if None not in pair]
+    if not scored:
+        return Undefined(f"of {len(pairs)} items none has an answer of both that could be scored")
+    only_first, only_second = scored.count((True, False)), scored.count((False, True))
+    return McNemar(
+        both=scored.count((True, True)),
+        only_first=only_first,
+        only_second=only_second,
+        neither=scored.count((False, False)),
+        unscored_first=sum(a is None for a, _ in pairs),
+        unscored_second=sum(b is None for _, b in pairs),
+        p=mcnemar_exact(only_first, only_second),
+    )

@@ -192,6 +192,8 @@ def verdict(
     claim: Claim = "checkpoint",
     seeds: int = 1,
     alpha: float = 0.05,
+    looks: int = 1,
+    forgetting: str | None = None,
 ) -> Verdict:
     """The verdict on a paired difference, by the rules of the guards paired-verdict, power and seeds.
 
@@ -201,25 +203,35 @@ def verdict(
         claim: what is to be claimed; "recipe" is granted from three seeds up.
         seeds: number of training seeds behind the numbers.
         alpha: two-sided error rate.
+        looks: how many different weights were measured on these test texts: p is multiplied by it (Bonferroni, which
+            is Holm's first step; the other p-values are not asked for).
+        forgetting: what was found of it, as the sentence's last part.
     """
-    outcome = _outcome(difference, smallest_effect, alpha)
+    outcome = _outcome(difference, smallest_effect, alpha, looks)
     scope: Claim = "recipe" if claim == "recipe" and seeds >= RECIPE_SEEDS else "checkpoint"
     behind = f"{seeds} seed{'' if seeds == 1 else 's'}"
     tail = f"the recipe ({behind})" if scope == "recipe" else f"this checkpoint only ({behind})"
-    sentence = f"{_sentence(outcome, difference, smallest_effect, alpha)}; {tail}"
+    parts = [_sentence(outcome, difference, smallest_effect, alpha, looks), tail, *filter(None, [forgetting])]
+    sentence = "; ".join(parts)
     return Verdict(
         outcome, sentence, _plain(outcome, difference, smallest_effect, alpha), scope, seeds, smallest_effect
     )
 
 
-def _outcome(d: Difference, smallest_effect: float, alpha: float) -> Outcome:
-    if d.low is None or d.high is None or d.p is None or d.n_groups < groups_needed(alpha):
+def _outcome(d: Difference, smallest_effect: float, alpha: float, looks: int) -> Outcome:
+    p = over_looks(d.p, looks)
+    if d.low is None or d.high is None or p is None or d.n_groups < groups_needed(alpha):
         return "cannot-conclude"
     if d.high < 0:
         return "worse"
-    if d.low > 0 and d.p < alpha:
+    if d.low > 0 and p < alpha:
         return "better" if d.low >= smallest_effect else "better-but-small"
     return "not-shown"
+
+
+def over_looks(p: float | None, looks: int) -> float | None:
+    """p for the worst of so many looks at the same test texts, at most 1."""
+    return None if p is None else min(1.0, p * looks)
 
 
 def p_text(p: float | None, alpha: float = 0.05) -> str:
@@ -254,7 +266,7 @@ def amount_text(difference: Difference, *, sign: int = 1) -> str:
         return "an unknown number of bits per byte"
     if d.low is None or d.high is None or d.half_width is None:
         return f"{bpb_text(sign * d.mean)} bits per byte, uncertainty unknown"
-    if d.method == "t":
+    if bpb_text(d.high - d.mean, d.half_width) == bpb_text(d.mean - d.low, d.half_width):
         return f"{bpb_text(sign * d.mean, d.half_width)} ± {bpb_text(d.half_width)} bits per byte"
     ends = sorted((sign * d.low, sign * d.high))
     low, high = (bpb_text(end, d.half_width) for end in ends)
@@ -265,8 +277,9 @@ def _groups(n: int) -> str:
     return f"{n} held-out group{'' if n == 1 else 's'}"
 
 
-def _sentence(outcome: Outcome, d: Difference, smallest_effect: float, alpha: float) -> str:
-    evidence = f"({_groups(d.n_groups)}, {p_text(d.p, alpha)})"
+def _sentence(outcome: Outcome, d: Difference, smallest_effect: float, alpha: float, looks: int) -> str:
+    p = over_looks(d.p, looks)
+    evidence = f"({_groups(d.n_groups)}, {p_text(p, alpha)}{f' over {looks} looks' if looks > 1 else ''})"
     if outcome == "cannot-conclude":
         return _cannot(d, alpha)
     if outcome == "better":
@@ -278,8 +291,7 @@ def _sentence(outcome: Outcome, d: Difference, smallest_effect: float, alpha: fl
         )
     if outcome == "worse":
         return f"worse by {amount_text(d, sign=-1)} {evidence}"
-    found = "" if d.mde is None else f" (MDE {bpb_text(d.mde)} bits per byte)"
-    above, unlikely = (d.low or 0.0) > 0, d.p is not None and d.p < alpha
+    above, unlikely = (d.low or 0.0) > 0, p is not None and p < alpha
     why = ""
     if above != unlikely:
         why = "; " + (
@@ -287,10 +299,10 @@ def _sentence(outcome: Outcome, d: Difference, smallest_effect: float, alpha: fl
             if above
             else "the sign-flip test speaks for a difference, the interval reaches 0"
         )
-    more = ""
-    if d.groups_for_half is not None:
-        more = f"; {d.groups_for_half} groups ({d.groups_for_half - d.n_groups} more) would find half of that MDE"
-    return f"not shown{found}: the difference is {amount_text(d)} {evidence}{why}{more}"
+    found = "" if d.mde is None else f"; the smallest difference this test could have found is {bpb_text(d.mde)}"
+    if d.mde is not None and d.groups_for_half is not None:
+        found += f", {d.groups_for_half - d.n_groups} more groups would find {bpb_text(d.mde / 2)}"
+    return f"not shown: the difference is {amount_text(d)} {evidence}{why}{found}"
 
 
 def _cannot(d: Difference, alpha: float) -> str:
