@@ -19,7 +19,9 @@ BROUGHT = {"markupsafe": "jinja2", "pydantic_core": "pydantic", "annotated_types
 NOT_IMPORTED = {"gguf"}  # transformers needs it to read the embedded base
 TRACKERS = {"mlflow", "tensorboard", "trackio", "wandb"}
 # imported by a name in a text, only when needed
-BY_NAME = {"bitsandbytes", "fastokens", "ftfy", "liger-kernel", "matplotlib", "py3langid"} | TRACKERS
+BY_NAME = TRACKERS | {
+    "bitsandbytes", "evalica", "fastokens", "ftfy", "liger-kernel", "matplotlib", "py3langid", "pyphen", "scikit-learn"
+}  # fmt: skip
 
 
 def imported() -> set[str]:

@@ -18,6 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A part imports parts of a lower rank, and itself. Parts of one rank do not import each other.
 RANK = {
     "core": 0,
+    "suites": 0,
     "config": 1,
     "data": 2,
     "text": 2,

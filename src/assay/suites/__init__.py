@@ -1,0 +1,1 @@
+"""Prompts, generic texts and questions that ship with Assay: README.md describes, `assay.text.suites` reads them."""
