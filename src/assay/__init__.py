@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from assay.api import (
+        compare,
         evaluate,
         generate,
         guards,
@@ -35,15 +36,15 @@ if TYPE_CHECKING:
     from assay.core.errors import AssayError, GuardError, InputError, Interrupted, MachineError
 
 _API = (
-    "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report", "run",
-    "runs", "score", "show", "train",
+    "compare", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report",
+    "run", "runs", "score", "show", "train",
 )  # fmt: skip
 _ERRORS = ("AssayError", "GuardError", "InputError", "Interrupted", "MachineError")
 
 __all__ = [
     "AssayError", "GuardError", "InputError", "Interrupted", "MachineError",
-    "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report", "run",
-    "runs", "score", "show", "train",
+    "compare", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report",
+    "run", "runs", "score", "show", "train",
 ]  # fmt: skip
 
 

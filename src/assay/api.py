@@ -21,14 +21,16 @@ from assay.core.describe import describe, guard_rows
 from assay.core.ledger import Ledger, resolve_run
 from assay.core.optional import require_training
 from assay.core.recipes import find_recipes, recipes_dir
+from assay.core.records import Decoding
 from assay.core.rundir import RunDir
 from assay.data.objects import rows_file
 from assay.model.registry import locate, model_rows
 from assay.pipeline import Outcome
+from assay.stages.compare.runs import compare as held_against
 
 __all__ = [
-    "Loaded", "Outcome", "RunDir", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare",
-    "recipes", "report", "run", "runs", "score", "show", "train",
+    "Loaded", "Outcome", "RunDir", "compare", "evaluate", "generate", "guards", "load_experiment", "models", "plan",
+    "prepare", "recipes", "report", "run", "runs", "score", "show", "train",
 ]  # fmt: skip
 
 Named = str | Path | RunDir
@@ -160,6 +162,17 @@ def guards(target: Named, *, runs_dir: Path | str = RUNS) -> list[dict[str, Any]
     return guard_rows(resolve_run(_name(target), Path(runs_dir)))
 
 
+def compare(targets: Sequence[Named], *, runs_dir: Path | str = RUNS) -> list[dict[str, Any]]:
+    """Each run held against the first: the paired difference, its outcome, and what it may be put down to.
+
+    Raises:
+        InputError: fewer than two runs, or one of them is not there or not evaluated.
+        GuardError: numbers that cannot be trusted, or that may not stand beside each other.
+    """
+    found = held_against([resolve_run(_name(target), Path(runs_dir)) for target in targets])
+    return [one.as_json() for one in found]
+
+
 def models() -> list[dict[str, Any]]:
     """The base models that have a name here."""
     return model_rows(cache_dir())
@@ -183,7 +196,7 @@ def generate(
 ) -> list[str]:
     """The new text behind each prompt, from a run's `tuned` model or its `base`."""
     talker = byhand.session(_name(target), runs_dir=Path(runs_dir), which=which, console=Console(quiet=True))
-    return talker.generate(prompts, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    return talker.generate(prompts, Decoding(max_new_tokens, temperature, top_p), seed=seed)
 
 
 def score(base: str, texts: Sequence[str], *, window: int = 512, stride: int | None = None) -> list[dict[str, Any]]:

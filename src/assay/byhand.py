@@ -17,7 +17,7 @@ from assay.core.rundir import RunDir
 from assay.model.registry import locate, tokenizer_at_hand, trainable_as
 
 if TYPE_CHECKING:
-    from assay.model.generate import Session
+    from assay.model.session import Session
 
 
 def shown_rows(run: RunDir, count: int, *, colour: bool) -> str:
@@ -50,7 +50,7 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
     if run.finished("train") is None:
         raise InputError("has not been trained yet", where=str(run.path), fix=f"assay run {target}")
     require_training()
-    from assay.model.generate import open_session
+    from assay.model.session import open_session
 
     loaded = load_experiment(run.resolved)
     base = locate(loaded.experiment.base, cache_dir())
@@ -65,6 +65,62 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
         run, base, cache_dir(), kind=e.adapter.kind, chat_template=e.data.chat_template, system=e.data.system_prompt,
         which=which, console=console,
     )  # fmt: skip
+
+
+def judged(target: str, *, runs_dir: Path, overrides: Sequence[str] = (), console: Console | None = None) -> RunDir:
+    """Have a run's generated texts compared by the judge that its experiment names; answers so far are kept.
+
+    Raises:
+        InputError: the experiment names no judge, the run has no texts, or the judge refuses.
+        MachineError: the judge cannot be reached.
+    """
+    from assay.stages.compare.report import write_report
+    from assay.stages.evaluate.judge import Judge, judge_run
+    from assay.stages.evaluate.pairs import check_rating
+
+    run = resolve_run(target, runs_dir)
+    asked = load_experiment(run.resolved, overrides).experiment.evaluate.judge
+    if asked.url is None or asked.model is None:
+        raise InputError(
+            "the experiment names no judge", where="evaluate.judge",
+            fix="--set evaluate.judge.url=http://localhost:8080/v1 --set evaluate.judge.model=NAME",
+        )  # fmt: skip
+    with run.lock():
+        judge_run(run, Judge(**asked.model_dump()), console=console or Console())
+        check_rating(run)
+        write_report(run)
+    return run
+
+
+def rating_sheet(target: str, sheet: Path, *, runs_dir: Path, stars: bool = False) -> int:
+    """Write a blind sheet of a run's generated texts for people to fill in; its number of rows.
+
+    Raises:
+        InputError: the run has no texts, or the sheet is already there.
+    """
+    from assay.stages.evaluate.rating import write_rating_sheet
+
+    run = resolve_run(target, runs_dir)
+    with run.lock():
+        return write_rating_sheet(run, sheet, stars=stars)
+
+
+def rated(target: str, sheets: Sequence[Path], *, runs_dir: Path) -> RunDir:
+    """Read filled-in sheets, one per rater, into the run.
+
+    Raises:
+        InputError: a sheet is not one of this run's, or an answer cannot be read; the row is named.
+    """
+    from assay.stages.compare.report import write_report
+    from assay.stages.evaluate.pairs import check_rating
+    from assay.stages.evaluate.rating import read_ratings
+
+    run = resolve_run(target, runs_dir)
+    with run.lock():
+        read_ratings(run, sheets)
+        check_rating(run)
+        write_report(run)
+    return run
 
 
 def forecast(target: str, device: str, *, runs_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import pytest
 from assay.cli.main import main
 from assay.cli.talk import Chat
 from assay.core.console import Console
+from assay.core.records import Decoding
 from assay.core.rundir import RunDir
 
-DECODING = {"max_new_tokens": 5, "temperature": 0.8, "top_p": 0.9}
+DECODING = Decoding(max_new_tokens=5, temperature=0.8, top_p=0.9)
 
 
 @dataclass
@@ -24,15 +25,16 @@ class Parrot:
     which: str = "tuned"
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def generate(self, prompts: Sequence[str], **settings: Any) -> list[str]:
+    def generate(self, prompts: Sequence[str], decoding: Decoding, **settings: Any) -> list[str]:
         return [f" {prompt}" for prompt in prompts]
 
-    def stream(self, prompt: str, **settings: Any) -> Iterator[str]:
-        self.calls.append({"which": self.which, "prompt": prompt, **settings})
+    def stream(self, prompt: str, decoding: Decoding, **settings: Any) -> Iterator[str]:
+        self.calls.append({"which": self.which, "prompt": prompt, "decoding": decoding, **settings})
         yield from (self.which, " goes on")
 
-    def chat_stream(self, messages: Sequence[dict[str, str]], **settings: Any) -> Iterator[str]:
-        self.calls.append({"which": self.which, "messages": [dict(m) for m in messages], **settings})
+    def chat_stream(self, messages: Sequence[dict[str, str]], decoding: Decoding, **settings: Any) -> Iterator[str]:
+        said = [dict(message) for message in messages]
+        self.calls.append({"which": self.which, "messages": said, "decoding": decoding, **settings})
         yield from (self.which, " heard ", messages[-1]["content"])
 
 
@@ -50,7 +52,7 @@ def test_a_conversation_remembers_its_turns(capsys: pytest.CaptureFixture[str]) 
         {"role": "user", "content": "and now?"},
     ]
     assert [call["seed"] for call in parrot.calls] == [7, 8]
-    assert {key: parrot.calls[0][key] for key in DECODING} == DECODING
+    assert parrot.calls[0]["decoding"] == DECODING
 
 
 def test_switching_between_base_and_tuned(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,8 +72,7 @@ def test_without_a_template_the_text_is_continued() -> None:
 def test_the_temperature(typed: str, used: float) -> None:
     parrot = Parrot()
     talk(parrot, f"/temperature {typed}", "a")
-    assert parrot.calls[0]["temperature"] == used
-    assert DECODING["temperature"] == 0.8
+    assert parrot.calls[0]["decoding"].temperature == used
 
 
 def test_quit_clear_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:

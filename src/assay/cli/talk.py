@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from assay.config.load import load_experiment
 from assay.config.schema import Experiment
 from assay.core.console import Console
 from assay.core.errors import InputError
 from assay.core.ledger import resolve_run
+from assay.core.records import Decoding
 
 HELP = """\
 /tuned            answer with the tuned model
@@ -30,17 +32,13 @@ class Talker(Protocol):
     def has_template(self) -> bool:
         """Whether the model knows turns; without a template it continues plain text."""
 
-    def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int, temperature: float, top_p: float, seed: int
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[str], decoding: Decoding, *, seed: int) -> list[str]:
         """The new text behind each prompt."""
 
-    def stream(self, prompt: str, *, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
+    def stream(self, prompt: str, decoding: Decoding, *, seed: int) -> Iterator[str]:
         """The new text behind one prompt, in pieces."""
 
-    def chat_stream(
-        self, messages: Sequence[dict[str, str]], *, max_new_tokens: int, temperature: float, top_p: float, seed: int
-    ) -> Iterator[str]:
+    def chat_stream(self, messages: Sequence[dict[str, str]], decoding: Decoding, *, seed: int) -> Iterator[str]:
         """The answer to the last message, in pieces."""
 
 
@@ -58,7 +56,7 @@ def generate(name: str, prompts: list[str], runs_dir: Path, overrides: Sequence[
     if not prompts or not all(prompts):
         raise InputError("the prompt is empty", fix="assay generate RUN 'Once upon a time'")
     talker = _talker(name, runs_dir, console)
-    answers = talker.generate(prompts, seed=experiment.seed, **_decoding(experiment))
+    answers = talker.generate(prompts, _decoding(experiment), seed=experiment.seed)
     console.result("\n\n".join(prompt + answer for prompt, answer in zip(prompts, answers, strict=True)))
 
 
@@ -84,9 +82,8 @@ def _experiment(name: str, runs_dir: Path, overrides: Sequence[str]) -> Experime
     return load_experiment(run.resolved, overrides).experiment
 
 
-def _decoding(experiment: Experiment) -> dict[str, Any]:
-    decoding = experiment.evaluate.decoding
-    return {"max_new_tokens": decoding.max_new_tokens, "temperature": decoding.temperature, "top_p": decoding.top_p}
+def _decoding(experiment: Experiment) -> Decoding:
+    return Decoding(**experiment.evaluate.decoding.model_dump())
 
 
 def _lines() -> Iterator[str]:
@@ -106,9 +103,9 @@ def _lines() -> Iterator[str]:
 class Chat:
     """A conversation with one run's two models, of which one answers at a time."""
 
-    def __init__(self, talker: Talker, console: Console, *, seed: int, decoding: dict[str, Any]) -> None:
+    def __init__(self, talker: Talker, console: Console, *, seed: int, decoding: Decoding) -> None:
         self._talker, self._console = talker, console
-        self._seed, self._decoding = seed, dict(decoding)
+        self._seed, self._decoding = seed, decoding
         self._messages: list[dict[str, str]] = []
 
     def loop(self, lines: Iterable[str]) -> None:
@@ -146,15 +143,15 @@ class Chat:
                 f"{value or 'nothing'!r} is no temperature: give a number from 0 up, as in /temperature 0.7"
             )
             return
-        self._decoding["temperature"] = temperature
+        self._decoding = replace(self._decoding, temperature=temperature)
         self._console.note(f"temperature {temperature:g}")
 
     def _answer(self, text: str) -> None:
         self._messages.append({"role": "user", "content": text})
         if self._talker.has_template:
-            pieces = self._talker.chat_stream(self._messages, seed=self._seed, **self._decoding)
+            pieces = self._talker.chat_stream(self._messages, self._decoding, seed=self._seed)
         else:
-            pieces = self._talker.stream(text, seed=self._seed, **self._decoding)
+            pieces = self._talker.stream(text, self._decoding, seed=self._seed)
         answer = []
         for piece in pieces:
             answer.append(piece)

@@ -1,7 +1,8 @@
-"""The types that cross stages: an item of data, and its turns."""
+"""The types that cross stages: an item of data, its turns, and how tokens are chosen."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -62,3 +63,23 @@ def content_hash(text: str, turns: Sequence[Turn] = ()) -> str:
 def item_id(group: str, content: str) -> str:
     """An item's id: the first 16 hexadecimal digits of a hash of its group and its content's hash."""
     return sha256_text(f"{group}\n{content}")[:16]
+
+
+def is_name(spec: str) -> bool:
+    """Whether a text names something that ships, and no file: it has neither a suffix nor a path."""
+    return re.fullmatch(r"[\w-]+", spec) is not None
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen.
+
+    Args:
+        max_new_tokens: the limit.
+        temperature: 0 takes the likeliest token each time.
+        top_p: nucleus sampling (arXiv 1904.09751).
+    """
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float

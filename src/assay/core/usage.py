@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 try:
@@ -13,11 +16,19 @@ except ImportError:  # Windows has no such module
     resource = None  # type: ignore[assignment]
 
 
+_outer = 0  # the peak before the counting of `own_peak` began
+
+
 def peak_memory() -> int | None:
     """The most main memory that this process has held, in bytes, since `forget_peak` if that worked.
 
     None where the system does not say.
     """
+    peak = _counted()
+    return None if peak is None else max(peak, _outer)
+
+
+def _counted() -> int | None:
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -26,6 +37,32 @@ def peak_memory() -> int | None:
 
 def forget_peak() -> bool:
     """Count the peak from here on; whether the system lets us (Linux does: proc(5), clear_refs)."""
+    global _outer
+    _outer = 0
+    return _restart()
+
+
+@dataclass
+class Peak:
+    """The most main memory that this process held meanwhile, in bytes; None where the system does not say."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def own_peak() -> Iterator[Peak]:
+    """Count the peak of what is done inside; the one counted outside goes on."""
+    global _outer
+    found, before = Peak(), peak_memory()
+    fresh = _restart()
+    try:
+        yield found
+    finally:
+        found.bytes = _counted() if fresh else None
+        _outer = before or 0
+
+
+def _restart() -> bool:
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

@@ -1,28 +1,32 @@
-"""Generation: new tokens only, seeded per prompt, from base and tuned alike."""
+"""Generation: new tokens only, many prompts at a time, each drawn from a generator of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from threading import Thread
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, TextIteratorStreamer
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from assay.core.console import Console
-from assay.core.files import read_json
-from assay.core.records import Role, Turn
-from assay.core.rundir import RunDir
-from assay.model.adapters import causal, load_adapter, load_tuned
-from assay.model.load import load_base, silent
-from assay.model.registry import BaseRef
+from assay.core.records import Decoding
+from assay.model.adapters import causal
+from assay.model.load import silent
 from assay.text.tokenizer import TextTokenizer
-from assay.text.tokens import Encoder
-from assay.text.tokens import chat_template as template_of
+
+ROWS = 16  # prompts that are continued together
 
 
 @dataclass(frozen=True)
@@ -31,160 +35,145 @@ class Generation:
 
     text: str
     raw: str
-    tokens: int
+    ids: tuple[int, ...]
     stopped: bool  # by itself, before the limit
 
+    @property
+    def tokens(self) -> int:
+        """How many new tokens it has, without the one that ended it."""
+        return len(self.ids)
 
-def _config(
-    tokenizer: TextTokenizer, stops: list[int], max_new_tokens: int, temperature: float, top_p: float
-) -> GenerationConfig:
-    sampling: dict[str, Any] = {"do_sample": False}
-    if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-    pad = tokenizer.eos if tokenizer.eos is not None else 0
+
+@dataclass
+class Clock:
+    """What generating took: the tokens kept, the seconds of all batches, and until each batch's first token."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    first: list[float] = field(default_factory=list)
+
+
+class _Draw(LogitsProcessor):
+    """Makes the likeliest token a drawn one: Gumbel noise from each row's own generator (the Gumbel-max trick).
+
+    So what a prompt draws depends on its seed alone, not on the prompts beside it. The generators are the CPU's on
+    every device: the same seed gives the same noise.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        width = scores.shape[-1]
+        noise = torch.stack([torch.empty(width).exponential_(generator=g) for g in self.generators])
+        return scores - noise.log_().to(scores)
+
+
+class _First(StoppingCriteria):
+    """Never stops; notes when the first token was there."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        if self.at is None:
+            self.at = time.perf_counter()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+def processors(decoding: Decoding, seeds: Sequence[int]) -> LogitsProcessorList:
+    """What stands between a model's logits and the token taken, one seed per row."""
+    found = LogitsProcessorList()
+    if decoding.temperature > 0:
+        found.append(TemperatureLogitsWarper(decoding.temperature))
+        if decoding.top_p < 1:
+            found.append(TopPLogitsWarper(decoding.top_p))
+        found.append(_Draw(seeds))
+    return found
+
+
+def settings(tokenizer: TextTokenizer, stops: Sequence[int], decoding: Decoding) -> GenerationConfig:
+    """The library's own settings: it takes the likeliest token, and `processors` make that a draw."""
     return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stops or None,
-        pad_token_id=pad,
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=False,
+        eos_token_id=list(stops) or None,
+        pad_token_id=_pad(tokenizer),
         bos_token_id=tokenizer.bos,
-        **sampling,
     )
+
+
+def _pad(tokenizer: TextTokenizer) -> int:
+    return tokenizer.eos if tokenizer.eos is not None else 0
 
 
 def generate(
     model: PreTrainedModel | PeftModel,
     tokenizer: TextTokenizer,
-    prompt: list[int],
+    prompts: Sequence[Sequence[int]],
     *,
-    stops: list[int],
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
-) -> Generation:
-    """Continue one prompt (its ids). The same seed gives the same text, whatever was generated before.
+    stops: Sequence[int],
+    decoding: Decoding,
+    seeds: Sequence[int],
+    rows: int = ROWS,
+    clock: Clock | None = None,
+) -> list[Generation]:
+    """Continue prompts (their ids), in their order. A seed gives the same text whatever stands in the same batch.
+
+    Prompts of like length are continued together, padded on the left and masked. (Batches of another size move a
+    logit in its last digits, and with them a token where two are as good as equally likely.)
 
     Args:
         stops: the ids that end a text.
-        max_new_tokens: the limit.
-        temperature: 0 takes the likeliest token each time.
-        top_p: nucleus sampling (arXiv 1904.09751).
+        seeds: one per prompt.
+        rows: how many prompts are continued together.
+        clock: is told what it took.
     """
-    ids = torch.tensor([prompt], device=causal(model).device)
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), silent():
-        torch.manual_seed(seed)
-        out = cast(Any, causal(model)).generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=_config(tokenizer, stops, max_new_tokens, temperature, top_p),
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    found: dict[int, Generation] = {}
+    for start in range(0, len(order), rows):
+        own = order[start : start + rows]
+        began, first = time.perf_counter(), _First()
+        new = _batch(model, tokenizer, [prompts[i] for i in own], stops, decoding, [seeds[i] for i in own], first)
+        seconds = time.perf_counter() - began
+        for i, ids in zip(own, new, strict=True):
+            found[i] = _generation(tokenizer, ids, stops)
+        if clock is not None:
+            clock.tokens += sum(found[i].tokens for i in own)
+            clock.seconds += seconds
+            clock.first.append((first.at or began) - began)
+    return [found[i] for i in range(len(prompts))]
+
+
+def _batch(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: TextTokenizer,
+    prompts: Sequence[Sequence[int]],
+    stops: Sequence[int],
+    decoding: Decoding,
+    seeds: Sequence[int],
+    first: _First,
+) -> list[list[int]]:
+    whole = causal(model)
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), _pad(tokenizer))
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    with torch.no_grad(), silent():
+        out = cast(Any, whole).generate(
+            input_ids=ids.to(whole.device),
+            attention_mask=mask.to(whole.device),
+            generation_config=settings(tokenizer, stops, decoding),
+            logits_processor=processors(decoding, seeds),
+            stopping_criteria=StoppingCriteriaList([first]),
         )
-    new: list[int] = out[0, ids.shape[1] :].tolist()
+    new: list[list[int]] = out[:, width:].tolist()
+    return new
+
+
+def _generation(tokenizer: TextTokenizer, new: Sequence[int], stops: Sequence[int]) -> Generation:
     end = next((at for at, token in enumerate(new) if token in stops), None)
-    stopped = end is not None
-    new = new[:end]
-    return Generation(tokenizer.decode(new), tokenizer.decode(new, keep_special=True), len(new), stopped)
-
-
-@dataclass
-class Session:
-    """A model held in memory to be tried by hand; `which` may be switched between `tuned` and `base`."""
-
-    model: PreTrainedModel | PeftModel
-    base: PreTrainedModel | None  # a separate base, for a full fine-tune
-    encoder: Encoder
-    which: str = "tuned"
-    has_template: bool = False  # it knows turns: the base came with a chat template, or was trained on chats
-    chats: bool = False  # it was trained on chats, so that a prompt is a user's turn
-    system: str | None = None  # the system prompt that it was trained with
-
-    def _asked(self, prompt: str) -> list[Turn]:
-        """A prompt as training saw one."""
-        return self._with_system([Turn("user", prompt)]) if self.chats else [Turn("prompt", prompt)]
-
-    def _with_system(self, turns: list[Turn]) -> list[Turn]:
-        own = self.system is not None and self.chats and turns[0].role != "system"
-        return [Turn("system", str(self.system)), *turns] if own else turns
-
-    def _active(self) -> tuple[PreTrainedModel | PeftModel, Any]:
-        if self.which == "base":
-            if self.base is not None:
-                return self.base, nullcontext()
-            if isinstance(self.model, PeftModel):
-                return self.model, self.model.disable_adapter()
-        return self.model, nullcontext()
-
-    def generate(
-        self, prompts: Sequence[str], *, max_new_tokens: int, temperature: float, top_p: float, seed: int
-    ) -> list[str]:
-        """The new text of each prompt."""
-        model, switched = self._active()
-        with switched:
-            return [
-                generate(
-                    model, self.encoder.tokenizer, self.encoder.prompt(self._asked(prompt)),
-                    stops=self.encoder.stops, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
-                    seed=seed,
-                ).text
-                for prompt in prompts
-            ]  # fmt: skip
-
-    def stream(self, prompt: str, *, max_new_tokens: int, temperature: float, top_p: float, seed: int) -> Iterator[str]:
-        """The new text piece by piece, as it comes."""
-        yield from self._stream(self._asked(prompt), seed, (max_new_tokens, temperature, top_p))
-
-    def _stream(self, turns: Sequence[Turn], seed: int, decoding: tuple[int, float, float]) -> Iterator[str]:
-        model, switched = self._active()
-        tokenizer = self.encoder.tokenizer
-        settings = _config(tokenizer, self.encoder.stops, *decoding)
-        wrapper = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend)
-        streamer = TextIteratorStreamer(wrapper, skip_prompt=True, skip_special_tokens=True)
-        ids = torch.tensor([self.encoder.prompt(turns)], device=causal(model).device)
-
-        def work() -> None:
-            try:
-                with torch.no_grad(), silent():
-                    torch.manual_seed(seed)
-                    cast(Any, causal(model)).generate(
-                        input_ids=ids,
-                        attention_mask=torch.ones_like(ids),
-                        generation_config=settings,
-                        streamer=streamer,
-                    )
-            finally:
-                streamer.end()
-
-        with switched, torch.random.fork_rng(devices=[]):
-            thread = Thread(target=work, daemon=True)
-            thread.start()
-            yield from (piece for piece in streamer if piece)
-            thread.join()
-
-    def chat_stream(
-        self, messages: Sequence[dict[str, str]], *, max_new_tokens: int, temperature: float, top_p: float, seed: int
-    ) -> Iterator[str]:
-        """The answer to a conversation, through the chat template that training used."""
-        turns = [Turn(cast(Role, message["role"]), message["content"]) for message in messages]
-        yield from self._stream(self._with_system(turns), seed, (max_new_tokens, temperature, top_p))
-
-
-def open_session(
-    run: RunDir,
-    base: BaseRef,
-    cache: Path,
-    *,
-    kind: str,
-    chat_template: str | None,
-    system: str | None,
-    which: str,
-    console: Console,
-) -> Session:
-    """Load a trained run's model, in the precision and on the device of its plan."""
-    decisions = read_json(run.plan)["decisions"]
-    dtype, device = decisions["precision"]["value"], decisions["device"]
-    model, tokenizer = load_base(base, cache, dtype=dtype, device=device, console=console, four_bit=kind == "qlora")
-    encoder = Encoder(tokenizer, template_of(tokenizer, chat_template))
-    chats = read_json(run.tokens_profile)["template_sha256"] is not None
-    how = (encoder, which, chats or tokenizer.chat_template is not None, chats, system)
-    if kind == "full":
-        return Session(load_tuned(run.model, dtype=dtype, device=device), model, *how)
-    return Session(load_adapter(model, run.adapter), None, *how)
+    kept = list(new[:end])
+    return Generation(tokenizer.decode(kept), tokenizer.decode(kept, keep_special=True), tuple(kept), end is not None)

@@ -84,6 +84,17 @@ def summed_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def is_likeliest(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Whether each position's target is the token that greedy decoding would take there; bool of (positions,)."""
+    found = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
+    rows = chunk_rows(weight.shape[0], hidden.device.type)
+    for start in range(0, len(targets), rows):
+        own = slice(start, start + rows)
+        found[own] = (hidden[own] @ weight.t()).argmax(-1) == targets[own]
+    return found
+
+
+@torch.no_grad()
 def token_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """−log p(target) of each position in nats, fp32 of shape (positions,)."""
     found = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from assay.core.errors import InputError
 from assay.core.records import Item
 from assay.model.adapters import causal
 from assay.model.attention import Document, packed, packed_inputs
-from assay.model.loss import token_nll
+from assay.model.loss import is_likeliest, token_nll
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoded, Encoder
 
@@ -132,31 +133,50 @@ class Scorer:
             reverse: go through the rows backwards (a check: the order must not matter).
             tick: called with the number of tokens read so far.
         """
+        return self._each(readings, token_nll, np.float64, reverse=reverse, tick=tick)
+
+    def greedy(self, readings: Sequence[Reading]) -> list[Counts]:
+        """Per reading, of each of its tokens that count, whether greedy decoding would have taken it there.
+
+        Where it holds for all tokens of a stretch, greedy decoding from the text before it gives that very stretch.
+        """
+        return self._each(readings, is_likeliest, np.bool_)
+
+    def _each(
+        self,
+        readings: Sequence[Reading],
+        what: Callable[[Tensor, Tensor, Tensor], Tensor],
+        dtype: type[np.generic],
+        *,
+        reverse: bool = False,
+        tick: Callable[[int], None] | None = None,
+    ) -> list[Any]:
+        """One number per token that counts, from its position's hidden state, the head and the token."""
         cut = [
             w for i, r in enumerate(readings)
             for w in windows(r.ids, r.context, window=self.window, stride=self.stride, text=i)
         ]  # fmt: skip
-        results: list[Nats] = [np.zeros(len(r.ids)) for r in readings]
+        results = [np.zeros(len(r.ids), dtype=dtype) for r in readings]
         rows = pack([len(w.ids) - 1 for w in cut], self.row_tokens)
         done = 0
         with packed(causal(self.model)), torch.no_grad():
             for row in reversed(rows) if reverse else rows:
                 group = [cut[i] for i in row]
-                for piece, nats in zip(group, self._row(group), strict=True):
-                    results[piece.text][piece.start : piece.start + piece.scored] = nats
+                for piece, numbers in zip(group, self._row(group, what), strict=True):
+                    results[piece.text][piece.start : piece.start + piece.scored] = numbers
                     done += piece.scored
                 if tick:
                     tick(done)
-        return [nats if r.counts is None else nats[r.counts] for r, nats in zip(readings, results, strict=True)]
+        return [found if r.counts is None else found[r.counts] for r, found in zip(readings, results, strict=True)]
 
-    def _row(self, group: list[Window]) -> list[Nats]:
+    def _row(self, group: list[Window], what: Callable[[Tensor, Tensor, Tensor], Tensor]) -> list[Any]:
         device = self.head.device
         hidden = hidden_states(self.model, [w.ids[:-1] for w in group], device)
         ends = np.cumsum([len(w.ids) - 1 for w in group])
         positions = np.concatenate([np.arange(end - w.scored, end) for w, end in zip(group, ends, strict=True)])
         targets = torch.tensor([t for w in group for t in w.ids[-w.scored :]], device=device)
-        nats = token_nll(hidden[torch.from_numpy(positions).to(device)], self.head, targets)
-        return np.split(nats.double().cpu().numpy(), np.cumsum([w.scored for w in group])[:-1])
+        numbers = what(hidden[torch.from_numpy(positions).to(device)], self.head, targets)
+        return np.split(numbers.cpu().numpy(), np.cumsum([w.scored for w in group])[:-1])
 
 
 def _no_context() -> InputError:
