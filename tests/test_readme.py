@@ -42,5 +42,5 @@ def test_every_linked_file_is_there():
 def test_the_number_of_guards_is_the_registrys():
     from assay.core.guard import GUARDS
 
-    assert len(GUARDS) == 17
-    assert "Seventeen guards" in README
+    assert len(GUARDS) == 27
+    assert "Twenty-seven guards" in README

@@ -63,6 +63,7 @@ class Work:
     runs_dir: Path
     cache: Path
     console: Console
+    evaluated_on: dict[str, Any]  # what the files that the evaluation names hold now
 
     @property
     def store(self) -> Store:
@@ -113,6 +114,7 @@ def run(
 
 
 def _resolve(loaded: Loaded, runs_dir: Path, console: Console) -> Work:
+    from assay.stages.inputs import evaluation_content
     from assay.stages.prepare import content, without_paths
 
     experiment, cache = loaded.experiment, cache_dir()
@@ -127,7 +129,7 @@ def _resolve(loaded: Loaded, runs_dir: Path, console: Console) -> Work:
         train=experiment.train.model_dump(mode="json"),
         seed=experiment.seed,
     )
-    return Work(loaded, base, identity, runs_dir, cache, console)
+    return Work(loaded, base, identity, runs_dir, cache, console, evaluation_content(experiment.evaluate, cache))
 
 
 def _adapter(experiment: Experiment) -> dict[str, Any]:
@@ -227,7 +229,7 @@ def _key(run: RunDir, work: Work, stage: str) -> str:
         "prepare": [{k: v for k, v in work.identity.data.items() if k != "chat_template"}, work.identity.content],
         "plan": [work.identity.id],
         "train": [work.identity.id],
-        "evaluate": [work.identity.id, e.evaluate.model_dump(mode="json")],
+        "evaluate": [work.identity.id, e.evaluate.model_dump(mode="json"), work.evaluated_on],
         "report": [version(), sha256_file(run.identity), sha256_file(run.resolved)],
     }
     return sha256_json([stage, VERSIONS[stage], part[stage], inputs])

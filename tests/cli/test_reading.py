@@ -74,7 +74,7 @@ def test_show(make_run: Make, call: Callable[..., str]) -> None:
         "memory predicted: 2.0 MB",
         "memory measured: 3.1 GB at the peak",
         "training: 61,440 tokens in 3 min 28 s (295 tokens/s)",
-        "guards: 1 passed, 1 warned (power), 0 failed, 0 skipped, 15 not run",
+        "guards: 1 passed, 1 warned (power), 0 failed, 0 skipped, 22 not run",
         "report.html",
     ):
         assert words in shown
@@ -109,19 +109,37 @@ def test_guards_in_plain_language(make_run: Make, call: Callable[..., str]) -> N
     run.guards.add(record("adapter-effect", "fail", "the adapter does nothing"))
     shown = call("guards", "bard")
     for words in (
-        "passed  split-leak (validity, at prepare)",
-        GUARDS["split-leak"].meaning,
-        "warning  power (outcome, at prepare)",
-        "FAILED  adapter-effect (validity, at evaluate)\n",
-        "found: the adapter does nothing",
-        f"fix: {GUARDS['adapter-effect'].fix}",
+        "FAILED  adapter-effect (validity)\n"
+        f"  asked:    {GUARDS['adapter-effect'].meaning}\n"
+        "  measured: the adapter does nothing (at evaluate)\n"
+        "  means:    the numbers cannot be trusted, so there is no verdict\n"
+        f"  to do:    {GUARDS['adapter-effect'].fix}\n",
+        "warning  power (outcome)\n",
+        f"passed  split-leak (validity): {GUARDS['split-leak'].meaning}\n"
+        "  measured: no held-out text also stands in the training texts\n"
+        "What this means: passed (validity): this has not spoiled the numbers.\n",
         "not recorded so far: supervision, ",
-        "guards: 1 passed, 1 warned (power), 1 failed (adapter-effect), 0 skipped, 14 not run",
+        "guards: 1 passed, 1 warned (power), 1 failed (adapter-effect), 0 skipped, 21 not run",
     ):
         assert words in shown
+    assert shown.index("FAILED") < shown.index("warning") < shown.index("passed  ")
     rows = json.loads(call("guards", "bard", "--json"))
     assert [row["status"] for row in rows] == ["pass", "warn", "fail"]
     assert all(row["meaning"] for row in rows)
+
+
+def test_a_guard_of_two_stages_is_explained_once(make_run: Make, call: Callable[..., str]) -> None:
+    run = make_run()
+    run.guards.add(
+        record("power", "pass", "enough after all", stage="report"),
+        record("output-hygiene", "skip", "no text was generated"),
+    )
+    shown = call("guards", "bard")
+    assert shown.count("warning  power") == 1
+    assert "8 groups are held out; 30 would be enough for any effect (at prepare)" in shown
+    assert "measured: passed: enough after all (at report)" in shown
+    assert "skipped: this was not asked here" in shown
+    assert len(json.loads(call("guards", "bard", "--json"))) == 4
 
 
 def test_rm_deletes_what_is_named_and_nothing_if_one_is_wrong(make_run: Make, call: Callable[..., str]) -> None:
@@ -162,7 +180,7 @@ def test_du_adds_up(make_run: Make, call: Callable[..., str]) -> None:
 def test_what_a_stage_says_at_its_end(make_run: Make, until: str, words: list[str]) -> None:
     run = make_run(until=until)
     text = outcome_text(run, until)
-    for word in [*words, f"run: {run.path}", "guards: 1 passed, 1 warned (power), 0 failed, 0 skipped, 15 not run"]:
+    for word in [*words, f"run: {run.path}", "guards: 1 passed, 1 warned (power), 0 failed, 0 skipped, 22 not run"]:
         assert word in text
     assert ("verdict" in text) == (until == "report")
 

@@ -34,7 +34,8 @@ def test_bounds_and_defaults_come_from_the_schema() -> None:
     assert docs["adapter.dropout"] == ("a number ≥ 0 and < 1", "0.0")
     assert docs["train.epochs"] == ("a number > 0", "null")
     assert docs["train.schedule"] == ("one of constant, linear, cosine", '"linear"')
-    assert docs["evaluate.prompts"] == ("a list of texts", "[]")
+    assert docs["data.clean.keep"] == ("a list of regular expressions", "[]")
+    assert docs["evaluate.prompts"][1] == '"held-out"'
 
 
 def test_reference_page_is_current() -> None:

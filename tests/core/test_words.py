@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from assay.cli.outcome import guard_line as of_terminal
 from assay.core import words
-from assay.core.guard import GUARDS, record
+from assay.core.guard import OF_A_RUN, record
 from assay.core.rundir import RunDir
 from assay.stages.compare import headline
 from assay.stages.compare.evidence import gather
@@ -24,11 +24,11 @@ RECORDS = [
 
 
 def test_a_guard_counts_once_by_its_worst_record() -> None:
-    missing = len(GUARDS) - 4
+    missing = len(OF_A_RUN) - 4
     said = f"1 passed, 1 warned (power), 1 failed (adapter-integrity), 1 skipped (output-hygiene), {missing} not run"
     assert words.guard_line(RECORDS) == said
     assert words.guard_line(RECORDS, names=False) == f"1 passed, 1 warned, 1 failed, 1 skipped, {missing} not run"
-    assert "not run" not in words.guard_line([record(guard, "pass", "w") for guard in GUARDS])
+    assert "not run" not in words.guard_line([record(guard, "pass", "w") for guard in OF_A_RUN])
 
 
 def test_the_terminal_and_the_report_say_the_same(make_run: Callable[..., RunDir]) -> None:

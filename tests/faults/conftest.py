@@ -36,6 +36,7 @@ evaluate:
   max_bytes_per_group: 600
   prompts: ["To be", "O Romeo", "My lord", "What news"]
   decoding: {{max_new_tokens: 12, temperature: 0}}
+  questions: []
 {more}
 """
 

@@ -14,14 +14,16 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from assay.core.files import read_json, sha256_file, write_json
-from assay.core.guard import GUARDS
+from assay.core.guard import OF_A_RUN
 
 
 def test_a_healthy_run_fails_no_guard(finished):
     records = finished.run.guards.records()
-    assert {r.guard for r in records} == set(GUARDS)
+    assert {r.guard for r in records} == set(OF_A_RUN)
     assert finished.failed() == set()
-    assert [r.guard for r in records if r.status == "skip"] == []
+    # it was not interrupted, and its texts of twelve bytes are too short to repeat themselves
+    assert {r.guard for r in records if r.status == "skip"} == {"resume-proof", "style-fairness"}
+    assert {r.guard for r in records if r.status == "warn"} <= {"power", "seeds"}
     assert read_json(finished.run.summary)["verdict"]["outcome"] == "better"
 
 
@@ -191,7 +193,9 @@ def _drones() -> list[dict[str, str]]:
 
 def test_plausibility_too_good_to_be_prose(case):
     easy = case(_drones())
-    assert easy.assay("run", "adapter.kind=full", "train.learning_rate=0.01", "train.steps=40") == 3
+    # what is so even is recited too, which is another fault
+    sets = ("adapter.kind=full", "train.learning_rate=0.01", "train.steps=40", "evaluate.continuations=0")
+    assert easy.assay("run", *sets) == 3
     assert easy.failed() == {"plausibility"}
 
 

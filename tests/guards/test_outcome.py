@@ -12,7 +12,6 @@ import pytest
 from assay.core.guard import GuardRecord, limits
 from assay.guards.outcome import (
     missing_in_receipt,
-    output_hygiene,
     paired_verdict,
     plausibility,
     power,
@@ -121,31 +120,6 @@ def test_plausibility_skips_what_is_not_prose_or_not_scored() -> None:
     assert sound(plausibility(2.0, 0.1, 0.1, leak_evidence=True, prose=False)).status == "skip"
     assert sound(plausibility(2.0, None, 1.0, leak_evidence=False, prose=True)).status == "skip"
     assert "gain was not measured" in plausibility(None, 1.9, 1.8, leak_evidence=False, prose=True).why
-
-
-@pytest.mark.parametrize(
-    ("clean", "dirty", "status"),
-    [
-        (8, 0, "pass"),
-        (7, 1, "warn"),
-        (6, 2, "fail"),
-        (198, 2, "warn"),
-        (197, 3, "fail"),
-        (0, 1, "warn"),
-        (0, 0, "skip"),
-    ],
-)
-def test_output_hygiene(clean: int, dirty: int, status: str) -> None:
-    outputs = ["To be"] * clean + ["or not<|im_end|>"] * dirty
-    record = sound(output_hygiene(outputs, ["<|im_end|>", ""]))
-    assert record.status == status
-    if dirty:
-        assert "<|im_end|>" in record.why
-        assert f"output {clean + 1}" in record.why
-
-
-def test_output_hygiene_needs_tokens_to_look_for() -> None:
-    assert sound(output_hygiene(["text"], [""])).status == "skip"
 
 
 FULL: dict[str, Any] = {

@@ -6,7 +6,14 @@ import math
 import pytest
 
 from assay.core.guard import GuardRecord
-from assay.guards.training import adapter_integrity, finite_training, supervision, weights_moved
+from assay.guards.training import (
+    adapter_integrity,
+    finite_training,
+    memory_plan,
+    resume_proof,
+    supervision,
+    weights_moved,
+)
 
 
 def sound(record: GuardRecord) -> GuardRecord:
@@ -144,3 +151,27 @@ def test_adapter_integrity_faults() -> None:
 def test_adapter_integrity_without_a_hash_is_no_pass() -> None:
     assert sound(adapter_integrity(NAMES, NAMES, hash_ok=None)).status == "skip"
     assert sound(adapter_integrity(NAMES, NAMES[1:], hash_ok=None)).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("step", "trained", "found", "status"),
+    [(None, None, None, "skip"), (4, "a", "a", "pass"), (4, "a", "b", "fail"), (4, "a", None, "fail")],
+)
+def test_resume_proof(step: int | None, trained: str | None, found: str | None, status: str) -> None:
+    assert sound(resume_proof(step, trained=trained, found=found)).status == status
+
+
+@pytest.mark.parametrize(
+    ("predicted", "measured", "status"),
+    [
+        (4e9, 4.3e9, "pass"),
+        (4e9, 3.5e9, "warn"),
+        (4e9, 5.2e9, "fail"),
+        (0.1e9, 0.19e9, "pass"),  # 90 MB do not matter
+        (0.1e9, 0.4e9, "fail"),
+        (None, 1e9, "skip"),
+        (1e9, None, "skip"),
+    ],
+)
+def test_memory_plan(predicted: float | None, measured: float | None, status: str) -> None:
+    assert sound(memory_plan(predicted, measured)).status == status

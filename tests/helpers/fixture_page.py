@@ -19,12 +19,16 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.sections: dict[str, list[str]] = {}  # by the id of the heading
+        self._section: str | None = None
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag == "section":
+            self._section = dict(attrs)["aria-labelledby"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -38,10 +42,16 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open[-1:] != ["style"]:
             self.words.append(data)
+            if self._section and "section" in self.open:
+                self.sections.setdefault(self._section, []).append(data)
 
     @property
     def text(self) -> str:
         return re.sub(r"\s+", " ", "".join(self.words))
+
+    def section(self, name: str) -> str:
+        """The text under one heading, blanks of all kinds as one."""
+        return re.sub(r"\s+", " ", "".join(self.sections[name]))
 
 
 def page_of(run: RunDir) -> Page:

@@ -236,6 +236,41 @@ def guards(run: Run, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
 
 
 @app.command()
+def compare(runs: Runs, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
+    """Hold runs against the first: by how much, how sure, and what the difference may be put down to."""
+    from assay.cli import reading
+
+    reading.compare(runs, runs_dir, json, Console())
+
+
+@app.command()
+def judge(run: Run, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Have a language model compare a run's generated texts (evaluate.judge)."""
+    from assay.cli import preferences
+
+    preferences.judge(run, runs_dir, overrides or (), Console(quiet=quiet))
+
+
+@app.command()
+def rate(
+    run: Run,
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="CSV", help="Write a blind sheet for people to fill in.")
+    ] = None,
+    read: Annotated[
+        list[Path] | None,
+        typer.Option("--read", metavar="CSV", help="Read a filled-in sheet; one per rater, repeatable."),
+    ] = None,
+    stars: Annotated[bool, typer.Option("--stars", help="With --write: also ask for 1 to 5 stars per text.")] = False,
+    runs_dir: RunsDir = RUNS_DIR,
+) -> None:
+    """Let people compare a run's generated texts without knowing which is whose."""
+    from assay.cli import preferences
+
+    preferences.rate(run, write, read or [], stars, runs_dir, Console())
+
+
+@app.command()
 def models(json: Json = False) -> None:
     """List the base models that have a name here."""
     from assay.cli import catalog

@@ -13,15 +13,16 @@ from assay.cli.outcome import guard_line, plan_text
 from assay.cli.tables import difference, memory, number, table
 from assay.core.console import Console, duration, size
 from assay.core.describe import describe, guard_rows
+from assay.core.errors import GuardError
+from assay.core.explain import CLASSES, explain
 from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import Ledger, resolve_run
 from assay.core.receipt import training_peak
 from assay.core.rundir import STAGES, RunDir
-from assay.core.words import OUTCOMES, count, unrecorded
+from assay.core.words import OUTCOMES, by_guard, count, failed_validity, unrecorded
 
-CLASSES = {"V": "validity", "O": "outcome", "R": "for the record"}
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
 
 
@@ -68,6 +69,28 @@ def remove(names: list[str], runs_dir: Path, console: Console) -> None:
     for run in chosen.values():
         freed = remove_run(run, runs_dir)
         console.result(f"deleted {run.path} ({size(freed)} freed)")
+
+
+def compare(names: list[str], runs_dir: Path, as_json: bool, console: Console) -> None:
+    """Print how each run differs from the first, and the checks of that.
+
+    Raises:
+        InputError: fewer than two runs, or one of them is not there or not evaluated.
+        GuardError: numbers that cannot be trusted, or that may not stand beside each other.
+    """
+    from assay.stages.compare.runs import compare as held_against
+
+    found = held_against([resolve_run(name, runs_dir) for name in names])
+    if as_json:
+        console.json([one.as_json() for one in found])
+    else:
+        lines = [f"against {found[0].against}, in bits per byte of the same held-out texts:"]
+        for one in found:
+            lines += ["", one.run, f"  {one.sentence}"]
+            lines += [f"  {r.guard}: {STATUSES[r.status]}: {r.why}" for r in one.guards if r.status in ("warn", "fail")]
+        console.result("\n".join(lines))
+    for failed in failed_validity([r for one in found for r in one.guards]):
+        raise GuardError(failed.guard, failed.why, where=" and ".join(names), fix=failed.fix)
 
 
 def usage(runs_dir: Path, as_json: bool, console: Console) -> None:
@@ -154,31 +177,61 @@ def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
 
 
 def guards(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
-    """Show every record of a run's guards, and the guards that have not been asked yet.
+    """Explain a run's guards: what failed or warned in full, what passed or was skipped in two lines each.
 
     Raises:
         InputError: there is no such run.
     """
     run = resolve_run(name, runs_dir)
-    records = run.guards.records()
     if as_json:
         console.json(guard_rows(run))
         return
-    missing = unrecorded(records)
-    parts = ["\n".join(_record_lines(record)) for record in records]
+    records = run.guards.records()
+    found, missing = by_guard(records), unrecorded(records)
+    loud = [rows for status in ("fail", "warn") for rows in found.values() if rows[0].status == status]
+    quiet = [rows for status in ("pass", "skip") for rows in found.values() if rows[0].status == status]
+    parts = ["\n".join(_in_full(rows)) for rows in loud]
+    if quiet:
+        lines = [line for rows in quiet for line in _in_short(rows)]
+        parts.append("\n".join([*lines, f"What this means: {_welcome([rows[0] for rows in quiet])}."]))
     if missing:
         parts.append(f"not recorded so far: {', '.join(missing)}")
     console.result("\n\n".join([*parts, guard_line(run)]))
 
 
-def _record_lines(record: GuardRecord) -> list[str]:
-    lines = [f"{STATUSES[record.status]}  {record.guard} ({CLASSES[record.cls]}, at {record.stage})"]
-    if record.guard in GUARDS:
-        lines.append(f"  {GUARDS[record.guard].meaning}")
-    lines.append(f"  found: {record.why}")
-    if record.fix:
-        lines.append(f"  fix: {record.fix}")
-    return lines
+def _in_full(rows: Sequence[GuardRecord]) -> list[str]:
+    """One guard's records, the worst first: what was asked, what each stage measured, what it means, what to do."""
+    first = rows[0]
+    return [
+        _head(first),
+        *([f"  asked:    {GUARDS[first.guard].meaning}"] if first.guard in GUARDS else []),
+        *(f"  measured: {_measured(row, first)} (at {row.stage})" for row in rows),
+        f"  means:    {explain(first.cls, first.status)}",
+        *(f"  to do:    {fix}" for fix in dict.fromkeys(row.fix for row in rows if row.fix)),
+    ]
+
+
+def _head(record: GuardRecord) -> str:
+    return f"{STATUSES[record.status]}  {record.guard} ({CLASSES[record.cls]})"
+
+
+def _measured(row: GuardRecord, first: GuardRecord) -> str:
+    return row.why if row.status == first.status else f"{STATUSES[row.status]}: {row.why}"
+
+
+def _in_short(rows: Sequence[GuardRecord]) -> list[str]:
+    """One guard in two lines: what was asked, and what was measured last."""
+    first, last = rows[0], rows[-1]
+    meaning = f": {GUARDS[first.guard].meaning}" if first.guard in GUARDS else ""
+    return [f"{_head(first)}{meaning}", f"  measured: {last.why}"]
+
+
+def _welcome(records: Sequence[GuardRecord]) -> str:
+    """What passed and skipped guards mean, once for each class among them."""
+    said = {CLASSES[r.cls]: explain(r.cls, "pass") for r in records if r.status == "pass"}
+    parts = [f"passed ({name}): {means}" for name, means in said.items()]
+    skipped = next((r for r in records if r.status == "skip"), None)
+    return "; ".join(parts + ([f"skipped: {explain(skipped.cls, 'skip')}"] if skipped else []))
 
 
 def plan(run: RunDir, console: Console) -> None:

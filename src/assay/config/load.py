@@ -34,8 +34,9 @@ from assay.config.problems import (
     unknown_key,
 )
 from assay.config.schema import LORA_ONLY, Experiment
-from assay.config.values import SCHEMES, SOURCE_KEYS, flow, number_like
+from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, flow, number_like
 from assay.core.errors import InputError
+from assay.core.records import is_name
 
 MAX_DEPTH = 12  # an experiment has four levels
 
@@ -277,11 +278,14 @@ def _plain(node: Any) -> Any:
 
 def _absolute_paths(values: dict[str, Any], folder: Path) -> None:
     for key in SOURCE_KEYS & values.keys():
-        source = values[key]
+        source, named = values[key], key in NAMED
         if isinstance(source, str) and not number_like(source):
-            values[key] = _absolute(source, folder)
-        elif isinstance(source, list):
-            values[key] = [_absolute(one, folder) if isinstance(one, str) else one for one in source]
+            values[key] = source if named and is_name(source) else _absolute(source, folder)
+        elif isinstance(source, list) and key != "evaluate.prompts":  # a list of these is one of texts
+            values[key] = [
+                _absolute(one, folder) if isinstance(one, str) and not (named and is_name(one)) else one
+                for one in source
+            ]
     base = values.get("base")
     looks_local = isinstance(base, str) and base.startswith(("./", "../", "/", "~"))
     if isinstance(base, str) and base.strip() and (looks_local or (folder / base).is_dir()):

@@ -12,7 +12,17 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
 SCHEMES = ("gutenberg:", "pypi:", "hub:", "https:", "http:")
-SOURCE_KEYS = {"data.source", "data.against", "data.split.dev", "data.split.test"}  # keys whose texts name files
+# keys whose texts name files
+SOURCE_KEYS = {
+    "data.source", "data.against", "data.split.dev", "data.split.test", "evaluate.prompts", "evaluate.questions",
+    "evaluate.retain",
+}  # fmt: skip
+HELD_OUT = "held-out"
+SUITES = ("anime", "assistant", "gothic", "greentext", "stories")  # prompts that ship
+LANGUAGES = ("de", "en", "es", "fr", "sv")  # generic texts that ship
+QUESTIONS = ("general", "sv")  # question suites that ship
+# what such a key may name beside files
+NAMED = {"evaluate.prompts": (HELD_OUT, *SUITES), "evaluate.questions": QUESTIONS, "evaluate.retain": LANGUAGES}
 TARGETS = ("attention", "all-linear")
 RULES = ("heading", "file", "row", "blocks")  # what groups can be made by, beside a column
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -163,6 +173,17 @@ def _targets(value: Any) -> str | list[str]:
     raise problem(f"is {value!r}, which names no layers", fix=near(value, TARGETS))
 
 
+def _prompts(value: Any) -> str | list[str]:
+    if isinstance(value, str):
+        return _filled(value)
+    if not isinstance(value, list):
+        raise problem(f"is {value!r}, which is neither a name nor a list of texts")
+    for text in value:
+        if not isinstance(text, str):
+            raise problem(f"holds {text!r}, which is no text", fix="give a list of texts, numbers and dates in quotes")
+    return [_filled(text) for text in value]
+
+
 Number = Annotated[float, BeforeValidator(_number)]
 Text = Annotated[str, AfterValidator(_filled)]
 Slug = Annotated[str, AfterValidator(_slug)]
@@ -173,3 +194,4 @@ Specs = Annotated[list[str], PlainValidator(_specs)]
 Source = Annotated[str | list[str], PlainValidator(_source)]
 Group = Annotated[str | dict[str, str | int | bool], PlainValidator(_group)]
 Targets = Annotated[str | list[str], PlainValidator(_targets)]
+Prompts = Annotated[str | list[str], PlainValidator(_prompts)]

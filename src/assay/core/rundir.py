@@ -126,6 +126,26 @@ class RunDir:
         return self.evaluate / "summary.json"
 
     @property
+    def judged(self) -> Path:
+        return self.path / "judged"  # apart from the evaluation: answers outlive its repetition
+
+    @property
+    def judgements(self) -> Path:
+        return self.judged / "judgements.jsonl"
+
+    @property
+    def judge(self) -> Path:
+        return self.judged / "judge.json"
+
+    @property
+    def rating_key(self) -> Path:
+        return self.judged / "rating_key.json"
+
+    @property
+    def ratings(self) -> Path:
+        return self.judged / "ratings.json"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

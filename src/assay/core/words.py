@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from assay.core.guard import GUARDS, GuardRecord, Status
+from assay.core.guard import OF_A_RUN, GuardRecord, Status
 
 OUTCOMES = {
     "better": "better",
@@ -32,9 +32,9 @@ def with_status(records: Sequence[GuardRecord], status: str) -> list[str]:
 
 
 def unrecorded(records: Sequence[GuardRecord]) -> list[str]:
-    """The guards of the registry that have left no record so far."""
+    """The guards that a run is to have a record of, and has none so far."""
     seen = {record.guard for record in records}
-    return [guard for guard in GUARDS if guard not in seen]
+    return [guard for guard in OF_A_RUN if guard not in seen]
 
 
 def failed_validity(records: Sequence[GuardRecord]) -> list[GuardRecord]:

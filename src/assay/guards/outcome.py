@@ -1,4 +1,4 @@
-"""Guards on the result, the generated texts and the receipt: pure measurements on plain numbers."""
+"""Guards on the result and the receipt: pure measurements on plain numbers."""
 
 from __future__ import annotations
 
@@ -130,39 +130,6 @@ def plausibility(
     ]
     measured = {"tuned_bpb": tuned_bpb, "gap": gap, "gain": gain, "signs": len(signs), "leak_evidence": leak_evidence}
     return record("plausibility", status, sentence(found), measured=measured, threshold=threshold)
-
-
-def output_hygiene(outputs: Sequence[str], special_tokens: Sequence[str]) -> GuardRecord:
-    """Do generated texts hold template tokens? (Raw text has no system prompt and no turn to stop at.)
-
-    Args:
-        outputs: the newly generated text of each output, without its prompt.
-        special_tokens: the spellings of the tokenizer's special and template tokens.
-    """
-    bound = limits("output-hygiene.share")
-    threshold = {**bounds(bound), "outputs_to_fail": 2}
-    tokens = [token for token in special_tokens if token]
-    if not outputs or not tokens:
-        why = "no text was generated" if not outputs else "the tokenizer names no special token to look for"
-        return record("output-hygiene", "skip", why, threshold=threshold)
-    found = {i: [token for token in tokens if token in text] for i, text in enumerate(outputs, 1)}
-    dirty = {i: inside for i, inside in found.items() if inside}
-    share = len(dirty) / len(outputs)
-    status: Status = "pass"
-    if dirty:
-        # Two or more fail, if they are also more than the share: one alone is a warning at any share.
-        status = "fail" if len(dirty) > 1 and bound.status(share) == "fail" else "warn"
-    seen = named(sorted({token for inside in dirty.values() for token in inside}))
-    where = named([str(i) for i in dirty])
-    why = (
-        f"{len(dirty)} of {count(len(outputs), 'output')} hold template tokens ({seen}; output {where})"
-        if dirty
-        else f"none of {count(len(outputs), 'output')} holds a template token"
-    )
-    return record(
-        "output-hygiene", status, f"{why}; system prompt and stop rate do not apply to raw text",
-        measured={"outputs": len(outputs), "dirty": len(dirty), "share": share}, threshold=threshold,
-    )  # fmt: skip
 
 
 # What a receipt must hold. The first lets a result be traced: without it the receipt fails.

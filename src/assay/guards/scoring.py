@@ -190,15 +190,21 @@ def a_a_control(noise_bpb: float | None, half_width: float | None) -> GuardRecor
     return record("a-a-control", bound.status(share), why, measured=measured, threshold=bounds(bound))
 
 
-def impossible_equality(rows: Iterable[tuple[str, int, float, float]], *, weights_differ: bool) -> GuardRecord:
-    """Do two models with different weights give a long text exactly the same score?
+def impossible_equality(
+    rows: Iterable[tuple[str, int, float, float]], *, weights_differ: bool, same_counts: bool = False
+) -> GuardRecord:
+    """Do two models with different weights give a long text exactly the same score, or two tokenizers the same counts?
 
     Args:
         rows: (id, tokens, base NLL, tuned NLL) of each text.
         weights_differ: whether the two models' weights have different hashes.
+        same_counts: whether their tokenizers differ, and yet every text has as many tokens by the one as by the other.
     """
     least = limits("impossible-equality.min_tokens").passes
     threshold = {"equal": 0, "more_tokens_than": least}
+    if same_counts:
+        why = "the tokenizers differ, and yet every text has the same number of tokens by both"
+        return record("impossible-equality", "fail", why, measured={"same_counts": True}, threshold=threshold)
     if not weights_differ:
         why = "both models have the same weights, so equal scores are expected"
         return record("impossible-equality", "skip", why, threshold=threshold)

@@ -141,6 +141,44 @@ def finite_training(steps: int, *, overflows: int = 0, nonfinite_weights: Sequen
     return record("finite-training", status, sentence(found), measured=measured, threshold={"nonfinite_weights": 0})
 
 
+def resume_proof(step: int | None, *, trained: str | None = None, found: str | None = None) -> GuardRecord:
+    """Does a resumed training go on from where its checkpoint was?
+
+    Args:
+        step: of the checkpoint that it went on from, whose own hashes hold; None: it was not interrupted.
+        trained: hash of the tokens that this step was trained on, by the checkpoint.
+        found: hash of the tokens that stand there now; None: there is no such step any more.
+    """
+    measured = {"step": step, "same_tokens": None if step is None else trained == found}
+    threshold = {"same_tokens": True}
+    if step is None:
+        why = "the training was not interrupted"
+        return record("resume-proof", "skip", why, measured=measured, threshold=threshold)
+    if trained != found:
+        why = f"step {step} was trained on other tokens than stand there now: the data or their order changed"
+        return record("resume-proof", "fail", why, measured=measured, threshold=threshold)
+    why = f"it went on after step {step}: weights and optimizer have their recorded hashes, the rows are the same"
+    return record("resume-proof", "pass", why, measured=measured, threshold=threshold)
+
+
+def memory_plan(predicted: float | None, measured: float | None) -> GuardRecord:
+    """Did training need the memory that the plan had foretold?
+
+    Args:
+        predicted: bytes at the peak, as planned before anything was measured, without those of the process before it
+            loads a model; None where nothing was planned.
+        measured: likewise, as measured; None where the system does not say.
+    """
+    bound, floor = limits("memory-plan.share"), limits("memory-plan.floor").passes
+    found, threshold = {"predicted": predicted, "measured": measured}, {**bounds(bound), "floor": floor}
+    if not predicted or not measured:
+        why = "no peak was foretold" if not predicted else "the system does not say what was needed"
+        return record("memory-plan", "skip", why, measured=found, threshold=threshold)
+    share = (measured - predicted) / max(predicted, floor)
+    why = f"{measured / 1e9:.2f} GB were needed, {predicted / 1e9:.2f} GB foretold"
+    return record("memory-plan", bound.status(abs(share)), why, measured=found | {"share": share}, threshold=threshold)
+
+
 def adapter_integrity(
     expected: Collection[str],
     found: Collection[str],

@@ -11,7 +11,7 @@ import polars as pl
 from scipy.special import stdtrit
 
 from assay.core import words
-from assay.core.files import read_json, read_lines
+from assay.core.files import read_json, read_lines, sha256_file
 from assay.core.guard import GuardRecord
 from assay.core.rundir import STAGES, RunDir
 
@@ -43,6 +43,9 @@ class Evidence:
     stages: Json
     metrics: list[Json]
     generations: list[Json]
+    generations_sha256: str | None
+    judge: Json | None
+    ratings: Json | None
     guards: list[GuardRecord]
     spreads: dict[str, Spread]
     resolved: str | None
@@ -79,6 +82,13 @@ class Evidence:
         if status == "none":
             return self.unrecorded
         return words.with_status(self.guards, status)
+
+    def part(self, key: str) -> tuple[Json | None, str]:
+        """A part of the evaluation's summary; or None, and why it is not there."""
+        if self.summary is None:
+            return None, self.why_missing("evaluate")
+        found: Json | None = self.summary.get(key)
+        return found, "" if found else "the run was evaluated by a version that did not measure this; evaluate it again"
 
     def why_missing(self, stage: str) -> str:
         """Why the results of `stage` are not there, from what the run recorded."""
@@ -145,6 +155,9 @@ def gather(run: RunDir) -> Evidence:
         stages=maybe(run.stages) or {},
         metrics=read_lines(run.metrics),
         generations=read_lines(run.generations),
+        generations_sha256=sha256_file(run.generations) if run.generations.exists() else None,
+        judge=maybe(run.judge),
+        ratings=maybe(run.ratings),
         guards=run.guards.records(),
         spreads=within_group(run.texts),
         resolved=run.resolved.read_text(encoding="utf-8") if run.resolved.exists() else None,

@@ -10,7 +10,21 @@ from assay.core.words import OUTCOMES, no_verdict
 from assay.core.words import guard_line as tally
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import bars, interval_plot
-from assay.stages.compare.words import NBSP, chance, count, decimals_for, defined, fixed, interval, percent, short
+from assay.stages.compare.words import (
+    NBSP,
+    chance,
+    count,
+    decimals_for,
+    defined,
+    fixed,
+    interval,
+    percent,
+    saving,
+    savings,
+    share_digits,
+    short,
+)
+from assay.stats.verdict import over_looks
 
 PAGE_BYTES = 2000  # the everyday picture: one printed page of about this many letters
 # Outcome → the badge's style and sign (never colour alone).
@@ -20,6 +34,12 @@ BADGES = {
     "not-shown": ("plain", "≈"),
     "worse": ("bad", "▼"),
     "cannot-conclude": ("warn", "?"),
+}
+METHODS = {
+    "t": "Student’s t over groups",
+    "bootstrap-t": "a bootstrap over groups",
+    "t+bootstrap-t": "Student’s t and a bootstrap over groups, at each end the wider",
+    "cluster-bootstrap": "a bootstrap over groups",  # of version 0.1
 }
 
 
@@ -96,23 +116,14 @@ def everyday(evidence: Evidence) -> Json | None:
         return None
     low, high = defined(difference(evidence).get("low")), defined(difference(evidence).get("high"))
     half = None if low is None or high is None else (high - low) / 2 / base * 100
-    digits = 1 if half is None else min(3, max(1, decimals_for(half, at_least=1) - 1))
-    ends = ""
+    digits, ends = share_digits(half), ""
     if low is not None and high is not None:
-        near, far = sorted((low / base, high / base), key=abs)
-        words = f"{percent(abs(near), digits)} to {_saving(far, digits)}"
-        if low < 0 < high:
-            words = f"{_saving(low / base, digits)} to {_saving(high / base, digits)}"
-        ends = f"{level(evidence)} interval: {words}"
+        ends = f"{level(evidence)} interval: {savings(low / base, high / base, digits)}"
     page = [
         ("base", base * PAGE_BYTES, f"{count(base * PAGE_BYTES)}{NBSP}bits", "base"),
         ("tuned", (base - mean) * PAGE_BYTES, f"{count((base - mean) * PAGE_BYTES)}{NBSP}bits", "tuned"),
     ]
-    return {"share": _saving(mean / base, digits), "ends": ends, "bars": bars(page), "page_bytes": count(PAGE_BYTES)}
-
-
-def _saving(share: float, digits: int) -> str:
-    return f"{percent(abs(share), digits)} {'fewer' if share >= 0 else 'more'}"
+    return {"share": saving(mean / base, digits), "ends": ends, "bars": bars(page), "page_bytes": count(PAGE_BYTES)}
 
 
 def how_sure(evidence: Evidence) -> list[str]:
@@ -126,8 +137,7 @@ def how_sure(evidence: Evidence) -> list[str]:
     if defined(found.get("half_width")) is None:
         said.append(f"There is no interval from {n} held-out groups: {reason}.")
     else:
-        how = {"t": "Student’s t over groups", "cluster-bootstrap": "a bootstrap over groups"}
-        method = how.get(str(found.get("method")), str(found.get("method")))
+        method = METHODS.get(str(found.get("method")), str(found.get("method")))
         said.append(
             f"{level(evidence)} interval: {interval(found.get('low'), found.get('high'), digits)} bits per byte, "
             f"from {n} independent held-out groups ({method}). "
@@ -139,6 +149,12 @@ def how_sure(evidence: Evidence) -> list[str]:
             f"p = {short(p, 2)}: had fine-tuning changed nothing, "
             f"chance alone would give a difference this large {chance(p)} times (sign-flip test)."
         )
+        looks = looked(evidence)
+        if looks > 1:
+            said.append(
+                f"{looks} different trained models were measured on these texts, and the best of many looks good by "
+                f"chance: the verdict therefore counts p {looks} times over, as {short(over_looks(p, looks), 2)}."
+            )
     if defined(found.get("mde")) is not None:
         enough = found.get("groups_for_half")
         more = "" if defined(enough) is None else f" Half of that would take about {count(enough)} groups."
@@ -147,6 +163,12 @@ def how_sure(evidence: Evidence) -> list[str]:
             f"{fixed(found['mde'], digits)} or more.{more}"
         )
     return said
+
+
+def looked(evidence: Evidence) -> int:
+    """How many trained weights were measured on these test texts, as the guard on selection counted."""
+    counts = [r.measured.get("looks") for r in evidence.by_guard().get("selection-hygiene", []) if r.measured]
+    return max((int(number) for n in counts if (number := defined(n)) is not None), default=1)
 
 
 def scope(evidence: Evidence) -> str:

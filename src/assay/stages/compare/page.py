@@ -9,8 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from assay.core.console import duration
+from assay.core.explain import CLASSES, explain
 from assay.core.guard import GUARDS, GuardRecord
-from assay.stages.compare import data_page, headline, provenance
+from assay.stages.compare import data_page, evaluation, headline, manner, preferences, provenance
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import Row, curve, forest
 from assay.stages.compare.words import (
@@ -26,9 +27,6 @@ from assay.stages.compare.words import (
 
 SHOWN_GROUPS = 60  # more groups than this: the ends of the ranking are drawn, the middle is counted
 TABLE_GROUPS = 1000
-SHOWN_PROMPTS = 24
-TEXT_LIMIT = 3000  # characters of a generation that are shown
-CLASSES = {"V": "validity", "O": "outcome", "R": "report"}
 STATUSES = (
     ("fail", "Failed", "✕", "bad"),
     ("warn", "Warned", "!", "warn"),
@@ -178,8 +176,15 @@ def training(evidence: Evidence) -> Json:
         "charts": [c for c in charts if c],
         "facts": facts if evidence.training else [],
         "unfinished": None if evidence.training else evidence.why_missing("train"),
+        "chosen": _chosen(evidence),
         "dev": (fixed(dev[0]["dev_bpb"], 4), fixed(dev[-1]["dev_bpb"], 4)) if len(dev) > 1 else None,
     }
+
+
+def _chosen(evidence: Evidence) -> str | None:
+    """What was chosen by the development texts, as the guard on selection recorded it."""
+    records = evidence.by_guard().get("selection-hygiene", [])
+    return next((" and ".join(r.measured["chosen"]) for r in records if r.measured and r.measured.get("chosen")), None)
 
 
 def _column(rows: Sequence[Json], key: str) -> list[float]:
@@ -188,42 +193,6 @@ def _column(rows: Sequence[Json], key: str) -> list[float]:
 
 def _duration(seconds: Any) -> str:
     return UNKNOWN if defined(seconds) is None else duration(seconds)
-
-
-def generations(evidence: Evidence) -> Json:
-    """The same prompts continued by both models."""
-    if not evidence.generations:
-        done = evidence.summary is not None
-        return {"missing": "the experiment names no prompts" if done else evidence.why_missing("evaluate")}
-    settings = (evidence.summary or {}).get("settings") or {}
-    decoding = settings.get("decoding") or (evidence.summary or {}).get("decoding")
-    rows = [
-        {
-            "prompt": str(g.get("prompt", "")),
-            "seed": g.get("seed", UNKNOWN),
-            "sides": [
-                {
-                    "label": label,
-                    "css": key,
-                    "text": _cut(str(g.get(key, ""))),
-                    "tokens": count(g.get(f"tokens_{key}")),
-                    "end": {True: "ended by itself", False: "cut at the limit"}.get(g.get(f"stopped_{key}", ""), ""),
-                }
-                for key, label in (("base", "Base"), ("tuned", "Tuned"))
-            ],
-        }
-        for g in evidence.generations[:SHOWN_PROMPTS]
-    ]
-    return {
-        "missing": None,
-        "rows": rows,
-        "cut": max(0, len(evidence.generations) - SHOWN_PROMPTS),
-        "decoding": value_text(decoding) if decoding else None,
-    }
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT} more characters)"
 
 
 def guards(evidence: Evidence) -> Json:
@@ -256,10 +225,12 @@ def _guard(guard: str, records: Sequence[GuardRecord], evidence: Evidence) -> Js
         nothing = dict.fromkeys(("fix", "measured", "threshold"))
         checks = [{"stage": known.stage, "status": "", "why": why, **nothing}]
     cls = records[0].cls if records else known.cls if known else ""
+    unwelcome = bool(records) and records[0].status in ("warn", "fail")
     return {
         "guard": guard,
         "cls": CLASSES.get(cls, cls),
         "meaning": known.meaning if known else None,
+        "means": explain(records[0].cls, records[0].status) if unwelcome else None,
         "checks": checks,
     }
 
@@ -282,7 +253,12 @@ def context(evidence: Evidence) -> Json:
         "results": results(evidence),
         "groups": groups(evidence),
         "training": training(evidence),
-        "generations": generations(evidence),
+        "kept": evaluation.kept(evidence),
+        "recited": evaluation.recited(evidence),
+        "manner": manner.manner(evidence),
+        "generations": manner.generations(evidence),
+        "preferences": preferences.preferences(evidence),
+        "cost": evaluation.cost(evidence),
         "data": data_page.data(evidence),
         "guards": guards(evidence),
         "plan": provenance.plan(evidence),

@@ -43,6 +43,7 @@ class Row:
     low: float | None
     high: float | None
     note: str = ""
+    words: str = ""  # of the value, where it is no plain number
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -153,10 +154,7 @@ def forest(rows: Sequence[Row], mean: Row | None, smallest: float, digits: int) 
 def _forest_row(row: Row, scale: Scale, mean: Row | None, smallest: float, digits: int, *, last: bool) -> Markup:
     parts = []
     if mean and mean.low is not None and mean.high is not None:
-        left, right = scale.at(mean.low), scale.at(mean.high)
-        parts.append(
-            Markup('<rect x="{}%" width="{}%" y="0" height="100%" class="band"/>').format(left, round(right - left, 2))
-        )
+        parts.append(_rect(scale.at(mean.low), scale.at(mean.high), "band"))
     parts.append(svg_line(scale.at(0.0), scale.at(0.0), 0, 30, "zero"))
     if smallest > 0:
         parts.append(svg_line(scale.at(smallest), scale.at(smallest), 0, 30, "least"))
@@ -175,6 +173,56 @@ def _forest_row(row: Row, scale: Scale, mean: Row | None, smallest: float, digit
         Markup("<small>{}</small>").format(row.note) if row.note else "",
         svg(parts, 30, f"{row.label}: {value}{where}"),
         value,
+    )
+
+
+def beside(
+    rows: Sequence[Row], *, mark: float, band: tuple[float, float] | None = None, ends: tuple[str, str], label: str
+) -> Markup:
+    """One line per row: a point and its interval, in per cent, on a common axis.
+
+    Args:
+        rows: with `words` for what stands behind each line.
+        mark: the value that a line is drawn through.
+        band: a range around it that is shaded.
+        ends: what lies to the left and to the right of the mark, in words.
+        label: of the axis.
+    """
+    values = [mark, *(band or ())]
+    for row in rows:
+        values += [v for v in (row.value, row.low, row.high) if v is not None]
+    pad = 0.08 * ((max(values) - min(values)) or 1.0)
+    scale = Scale(min(values) - pad, max(values) + pad)
+    behind = [svg_line(scale.at(mark), scale.at(mark), 0, 30, "zero")]
+    if band:
+        left, right = scale.at(band[0]), scale.at(band[1])
+        behind.insert(0, _rect(left, right, "margin"))
+    body = []
+    for row in rows:
+        parts = list(behind)
+        if row.low is not None and row.high is not None:
+            parts.append(svg_line(scale.at(row.low), scale.at(row.high), 15, 15, "mean-bar"))
+        parts.append(Markup('<circle cx="{}%" cy="15" r="6" class="dot"/>').format(scale.at(row.value)))
+        body.append(
+            Markup('<li><span class="name">{}</span>{}<span class="num">{}</span></li>').format(
+                row.label, svg(parts, 30, f"{row.label}: {row.words}"), row.words
+            )
+        )
+    marks = ticks(scale.low, scale.high, 4)
+    axis = [svg_line(2, 98, 1, 1, "axis")]
+    for tick in marks:
+        axis.append(svg_line(scale.at(tick), scale.at(tick), 1, 6, "axis"))
+        axis.append(svg_text(scale.at(tick), 20, f"{tick_text(tick, marks)} %", "soft", "middle"))
+    return Markup(
+        '<ol class="forest beside"><li class="ends"><span></span><span class="soft"><i>{}</i><i>{}</i></span>'
+        '<span></span></li>{}<li class="axis-row"><span></span>{}<span></span></li></ol>'
+    ).format(*ends, Markup("").join(body), svg(axis, 26, label))
+
+
+def _rect(left: float, right: float, css: str) -> Markup:
+    """A shaded stretch of a line's whole height, from `left` to `right` per cent."""
+    return Markup('<rect x="{}%" width="{}%" y="0" height="100%" class="{}"/>').format(
+        left, round(right - left, 2), css
     )
 
 

@@ -46,6 +46,24 @@ def short(value: Any, figures: int = 4) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def share_digits(half: float | None) -> int:
+    """Decimals of a percentage, from its interval's half-width in points: one significant figure of that, 1 to 3."""
+    return 1 if half is None else min(3, max(1, decimals_for(half, at_least=1) - 1))
+
+
+def saving(share: float, digits: int) -> str:
+    """A change of the bits that are needed: ``4.9 % fewer``; below 0 ``more``."""
+    return f"{percent(abs(share), digits)} {'fewer' if share >= 0 else 'more'}"
+
+
+def savings(low: float, high: float, digits: int) -> str:
+    """The ends of an interval of such a change: ``4.3 % to 5.5 % fewer``, ``1.1 % more to 0.4 % fewer``."""
+    if low < 0 < high:
+        return f"{saving(low, digits)} to {saving(high, digits)}"
+    near, far = sorted((low, high), key=abs)
+    return f"{percent(abs(near), digits)} to {saving(far, digits)}"
+
+
 def count(value: Any) -> str:
     """A whole number with thousands separators."""
     return fixed(value, 0)

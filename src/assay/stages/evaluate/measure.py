@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from peft import PeftModel
@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 
 from assay.core.console import Console
 from assay.core.records import Item
-from assay.model.generate import Generation, generate
 from assay.model.score import ROW_TOKENS, Nats, Reading, Scorer
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder
@@ -51,19 +50,6 @@ def score_with_progress(judge: Scorer, readings: Sequence[Reading], label: str, 
         return judge.score_readings(readings, tick=bar.update)
 
 
-def generate_all(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: TextTokenizer,
-    prompts: Sequence[list[int]],
-    *,
-    stops: list[int],
-    seed: int,
-    **decoding: Any,
-) -> list[Generation]:
-    """One continuation per prompt (its ids); prompt i has seed `seed` + i, for base and tuned alike."""
-    return [generate(model, tokenizer, p, stops=stops, seed=seed + i, **decoding) for i, p in enumerate(prompts)]
-
-
 def covered_bytes(encoder: Encoder, items: Sequence[Item]) -> int:
     """UTF-8 bytes of the characters that the scored tokens stand for, counted in another way than the scorer does: of
     plain text by the reference tokenizer's offsets, of chats and pairs on the text of the answers itself."""
@@ -96,3 +82,17 @@ def perplexity(nats: Sequence[Nats]) -> float | None:
     tokens = sum(len(n) for n in nats)
     mean = sum(float(n.sum()) for n in nats) / tokens if tokens else math.inf
     return math.exp(mean) if mean < 700 else None
+
+
+def lossy_share(tokenizer: TextTokenizer, texts: Sequence[str]) -> float:
+    """The share of the texts' bytes in lines that encoding and decoding does not give back."""
+    lost = total = 0
+    for text, ids in zip(texts, tokenizer.encode_batch(list(texts)), strict=True):
+        total += len(text.encode())
+        back = tokenizer.decode(ids, keep_special=True)
+        if back != text:
+            kept = Counter(back.splitlines())
+            for line in text.splitlines():
+                kept[line] -= 1
+                lost += len(line.encode()) if kept[line] < 0 else 0
+    return lost / total if total else 0.0

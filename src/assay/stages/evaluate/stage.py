@@ -6,7 +6,7 @@ import gc
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,98 +18,77 @@ from transformers import PreTrainedModel
 
 from assay.config.schema import Experiment
 from assay.core.console import Console
-from assay.core.errors import GuardError
+from assay.core.errors import GuardError, InputError
 from assay.core.files import (
     append_line,
     read_json,
+    read_lines,
     sha256_file,
     sha256_json,
-    sha256_text,
     write_atomic,
     write_json,
     write_lines,
 )
 from assay.core.guard import limits
-from assay.core.records import Turn
 from assay.core.rundir import RunDir, now
 from assay.core.store import Store
-from assay.data.excerpts import excerpts, pieces
-from assay.data.items import Item, read_groups, read_items
+from assay.data.items import Item, read_items
 from assay.data.manifest import read_manifest
-from assay.guards import outcome, scoring, training
+from assay.guards import behaviour, comparison, scoring, training
 from assay.model import adapters
 from assay.model.attention import NAME as ATTENTION
-from assay.model.generate import Generation
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
-from assay.model.score import Nats, Reading, Scorer, item_readings
-from assay.stages.evaluate import measure
+from assay.model.score import Nats, Scorer, item_readings
+from assay.stages.evaluate import forgetting, generations, measure, memorisation, style
 from assay.stages.evaluate.base_scores import BOS_RULE, base_scores
+from assay.stages.evaluate.generations import Arm, continue_all
+from assay.stages.evaluate.protocol import Protocol, protocol
 from assay.stages.evaluate.reload import in_new_process
-from assay.stats.verdict import Claim, group_scores, summarise
+from assay.stages.evaluate.sample import Sample, take
+from assay.stats.verdict import group_scores, summarise
 from assay.stats.verdict import verdict as conclude
-from assay.text.tokenizer import TextTokenizer
-from assay.text.tokens import Encoder, chat_template
+from assay.text.tokens import Encoder, Tokens, chat_template
 
 Splits = dict[str, list[dict[str, Any]]]
-TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
+Model = PreTrainedModel | PeftModel
+Rows = list[tuple[str, int, int, float, float]]
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How this run is measured, in plain values; `window` and `stride` are in tokens."""
+class Setting:
+    """Where and how it is measured: the run, its protocol, its plan, the base, and what runs share."""
 
-    kind: str
-    seed: int
-    split_seed: int
-    window: int
-    stride: int
-    max_bytes_per_group: int | None
-    prompts: list[str]
-    decoding: dict[str, Any]
-    smallest_effect: float
-    claim: Claim
+    run: RunDir
+    protocol: Protocol
+    base: BaseRef
+    plan: dict[str, Any]
+    cache: Path
+    store: Store
+    console: Console
 
     @property
-    def four_bit(self) -> bool:
-        """Whether base and tuned are both the base in 4 bit, as it was trained on."""
-        return self.kind == "qlora"
+    def decisions(self) -> dict[str, Any]:
+        """What the plan decided: device, precision, threads."""
+        found: dict[str, Any] = self.plan["decisions"]
+        return found
 
-
-def _protocol(experiment: Experiment) -> Protocol:
-    e = experiment.evaluate
-    return Protocol(
-        kind=experiment.adapter.kind,
-        seed=experiment.seed,
-        split_seed=experiment.data.split.seed,
-        window=e.window,
-        stride=e.stride or e.window,
-        max_bytes_per_group=e.max_bytes_per_group,
-        prompts=list(e.prompts),
-        decoding=e.decoding.model_dump(),
-        smallest_effect=e.smallest_effect,
-        claim=e.claim,
-    )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The texts of one evaluation: held-out excerpts, probe texts cut from them, and some training text."""
-
-    test: list[Item]
-    probes: list[str]
-    train: list[Item]
-    readings: list[Reading]  # of `test`
-    train_readings: list[Reading]
+    @property
+    def dtype(self) -> str:
+        """The precision of products."""
+        return str(self.decisions["precision"]["value"])
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's results; the probe texts in several batchings of the base alone, the training text of the tuned."""
+    """One model's results."""
 
-    scores: list[Nats]
-    generations: list[Generation]
-    train_bpb: float | None = None
+    scores: list[Nats]  # of the held-out texts
+    remembered: list[Nats]  # of the generic texts and questions
+    recited: tuple[list[bool], list[bool]]  # training stretches, held-out stretches
+    arms: dict[str, Arm]
+    template: str = "none"  # that the base was asked in: own, other, or none
+    train_bpb: float | None = None  # of the tuned
 
 
 def evaluate(
@@ -124,37 +103,27 @@ def evaluate(
         GuardError: a validity guard failed; no verdict is written.
     """
     started = time.perf_counter()
-    protocol = _protocol(experiment)
-    frozen, plan = read_manifest(run.manifest_rows), read_json(run.plan)
-    decisions = plan["decisions"]
-    torch.set_num_threads(decisions["threads"])
+    at = Setting(run, protocol(experiment), base, read_json(run.plan), cache, store, console)
+    frozen = read_manifest(run.manifest_rows)
+    torch.set_num_threads(at.decisions["threads"])
     items = _held_out(run, frozen)
     _weights_are_the_trained_ones(run)
-    append_line(looks, {"time": now(), "run": run.path.name, "test_split": _split_hash(frozen), "what": "evaluate"})
+    seen = _look(at, frozen, looks)
     model, tokenizer = load_base(
-        base, cache, dtype=decisions["precision"]["value"], device=decisions["device"], console=console,
-        four_bit=protocol.four_bit,
-    )  # fmt: skip
-    encoder = Encoder(tokenizer, chat_template(tokenizer, experiment.data.chat_template), "completion")
-    sample = _sample(run, items, protocol, encoder)
-    probes = measure.probe(model, tokenizer, protocol.window, sample.probes)
-    scores, stored_noise = base_scores(
-        Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride), sample.readings,
-        base_hash=base.hash, setting=_setting(plan, protocol.four_bit), store=store, console=console,
-    )  # fmt: skip
-    prompts = _prompts(protocol, sample, encoder, experiment.data.system_prompt)
-    before = Measured(scores, _generate(protocol, model, encoder, prompts))
-    weights = "4-bit" if protocol.four_bit else decisions["precision"]["value"]
-    _count_units(run, encoder, sample, before, probes, weights)
-    tuned_model = _tuned(run, protocol, model, decisions)
+        base, cache, dtype=at.dtype, device=at.decisions["device"], console=console, four_bit=at.protocol.four_bit
+    )
+    encoder = Encoder(tokenizer, chat_template(tokenizer, at.protocol.chat_template), "completion")
+    sample = take(run, items, at.protocol, encoder, cache)
+    probes = measure.probe(model, tokenizer, at.protocol.window, sample.probes)
+    before, stored_noise = _of_base(at, model, sample)
+    _count_units(run, encoder, sample, before, probes, "4-bit" if at.protocol.four_bit else at.dtype)
+    tuned_model = _tuned(run, at.protocol, model, at.decisions)
     del model
     gc.collect()
-    after = _after(run, protocol, base, tuned_model, encoder, prompts, sample, probes, decisions, cache, console)
+    after = _of_tuned(at, tuned_model, sample, probes)
     rows = _write_texts(run, sample, before.scores, after.scores)
-    _write_generations(run, protocol, before.generations, after.generations)
-    settings = _settings(protocol, decisions, tokenizer)
     noise = max(probes.noise_bpb(sample.probes), stored_noise or 0.0)
-    _conclude(run, protocol, base, sample, before, after, rows, settings, noise, tokenizer, started)
+    _conclude(at, sample, before, after, rows, noise, seen, started)
     return [run.texts, run.generations, run.summary]
 
 
@@ -165,8 +134,17 @@ def _held_out(run: RunDir, frozen: Splits) -> list[Item]:
     return items
 
 
-def _split_hash(frozen: Splits) -> str:
-    return sha256_json([[row["id"], row["sha256"]] for row in frozen["test"]])
+def _look(at: Setting, frozen: Splits, looks: Path) -> int:
+    """Write this look at the test texts down, and judge the choices before it; how many weights were looked at."""
+    split = sha256_json([[row["id"], row["sha256"]] for row in frozen["test"]])
+    weights = read_json(at.run.training)["weights"]["sha256"]
+    line = {"time": now(), "run": at.run.path.name, "test_split": split, "weights": weights, "what": "evaluate"}
+    append_line(looks, line)
+    seen = {look.get("weights", look["run"]) for look in read_lines(looks) if look["test_split"] == split}
+    dev = {row["sha256"] for row in frozen["dev"]}
+    shared = sum(row["sha256"] in dev for row in frozen["test"])
+    at.run.guards.check(comparison.selection_hygiene(len(seen), chosen=at.protocol.chosen_on_dev, shared=shared))
+    return len(seen)
 
 
 def _weights_are_the_trained_ones(run: RunDir) -> None:
@@ -184,15 +162,64 @@ def _weights_are_the_trained_ones(run: RunDir) -> None:
     )
 
 
-def _sample(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder) -> Sample:
-    seed = protocol.split_seed
-    test = excerpts(items, protocol.max_bytes_per_group, seed=seed)
-    names = pl.scan_parquet(run.split("train")).select("group").unique().collect()["group"].to_list()
-    groups = sorted(names, key=lambda group: sha256_text(f"{seed}:{group}"))[:8]
-    some = read_groups(run.split("train"), set(groups))
-    per_group = TRAIN_BYTES // len(groups)
-    seen = excerpts(some, per_group, seed=seed)
-    return Sample(test, pieces(test), seen, item_readings(test, encoder), item_readings(seen, encoder))
+def _of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measured, float | None]:
+    """The base's results, and how far its stored scores are off now, in bits per byte."""
+    p, encoder = at.protocol, sample.asking.encoder
+    judge = Scorer(model, encoder.tokenizer, window=p.window, stride=p.stride)
+    how: dict[str, Any] = {
+        "base_hash": at.base.hash, "setting": _setting(at.plan, p.four_bit), "store": at.store, "console": at.console,
+    }  # fmt: skip
+    scores, off = base_scores(judge, sample.readings, **how)
+    remembered, also_off = base_scores(judge, sample.remembered.readings, **how)
+    noise = max((found for found in (off, also_off) if found is not None), default=None)
+    asking, template = sample.base_asking, _template(sample)
+    if template == "own" and asking.encoder is not encoder:
+        # asked in its own template the base may well be better: then that is what the tuned model is held against
+        try:
+            own, _ = base_scores(judge, item_readings(sample.test, asking.encoder), **how)
+            prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+        except InputError:
+            asking, template = sample.asking, "other"
+        else:
+            scores = min(scores, own, key=lambda nats: sum(float(n.sum()) for n in nats))
+    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+    shown = [asking.ids(prompt.text, sample.shown) for prompt in sample.prompts] if sample.shown else []
+    arms = {
+        name: continue_all(model, asking.encoder, ids, p.decoding, seed=p.seed)
+        for name, ids in (("base", prompts), ("prompt_only", shown))
+        if ids
+    }
+    return Measured(scores, remembered, _recited(judge, sample), arms, template), noise
+
+
+def _template(sample: Sample) -> str:
+    tokenizer = sample.asking.encoder.tokenizer
+    return "own" if sample.asking.chat and tokenizer.chat_template is not None else "none"
+
+
+def _recited(judge: Scorer, sample: Sample) -> tuple[list[bool], list[bool]]:
+    return (
+        memorisation.continued(judge, sample.train_stretches),
+        memorisation.continued(judge, sample.held_stretches),
+    )
+
+
+def _of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Probes) -> Measured:
+    """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
+    p, asking = at.protocol, sample.asking
+    tokenizer = asking.encoder.tokenizer
+    probes = Scorer(model, tokenizer, window=p.window, stride=p.window).score(sample.probes)
+    change = measure.median_change(probes, base_probes.packed)
+    _reloads_fresh(at)
+    at.run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
+    judge = Scorer(model, tokenizer, window=p.window, stride=p.stride)
+    scores = measure.score_with_progress(judge, sample.readings, "scoring the tuned", at.console)
+    remembered = judge.score_readings(sample.remembered.readings)
+    train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
+    train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
+    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+    arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.seed)} if prompts else {}
+    return Measured(scores, remembered, _recited(judge, sample), arms, train_bpb=train_bpb)
 
 
 def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:
@@ -203,21 +230,6 @@ def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:
         "processor": plan["machine"]["processor"], "gpu": plan["machine"]["gpu"],
         "four_bit": metadata.version("bitsandbytes") if four_bit else None,
     }  # fmt: skip
-
-
-def _prompts(protocol: Protocol, sample: Sample, encoder: Encoder, system: str | None) -> list[list[int]]:
-    """The prompts' ids, as training saw a prompt: of a chat a user's turn, else the beginning of a text."""
-    chat = any(turn.role == "user" for item in sample.test for turn in item.turns)
-    first = [Turn("system", system)] if chat and system else []
-    return [encoder.prompt([*first, Turn("user" if chat else "prompt", prompt)]) for prompt in protocol.prompts]
-
-
-def _generate(
-    protocol: Protocol, model: PreTrainedModel | PeftModel, encoder: Encoder, prompts: list[list[int]]
-) -> list[Generation]:
-    return measure.generate_all(
-        model, encoder.tokenizer, prompts, stops=encoder.stops, seed=protocol.seed, **protocol.decoding
-    )
 
 
 def _count_units(
@@ -246,46 +258,20 @@ def _tuned(
     return adapters.load_adapter(model, run.adapter)
 
 
-def _after(
-    run: RunDir,
-    protocol: Protocol,
-    base: BaseRef,
-    model: PreTrainedModel | PeftModel,
-    encoder: Encoder,
-    prompts: list[list[int]],
-    sample: Sample,
-    base_probes: measure.Probes,
-    decisions: dict[str, Any],
-    cache: Path,
-    console: Console,
-) -> Measured:
-    """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
-    tokenizer = encoder.tokenizer
-    probes = Scorer(model, tokenizer, window=protocol.window, stride=protocol.window).score(sample.probes)
-    change = measure.median_change(probes, base_probes.packed)
-    _reloads_fresh(run, protocol, base, decisions, cache)
-    run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
-    judge = Scorer(model, tokenizer, window=protocol.window, stride=protocol.stride)
-    scores = measure.score_with_progress(judge, sample.readings, "scoring the tuned", console)
-    train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
-    train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
-    return Measured(scores, _generate(protocol, model, encoder, prompts), train_bpb)
-
-
-def _reloads_fresh(run: RunDir, protocol: Protocol, base: BaseRef, decisions: dict[str, Any], cache: Path) -> None:
+def _reloads_fresh(at: Setting) -> None:
+    run, base, decisions, kind = at.run, at.base, at.decisions, at.protocol.kind
     reference = read_json(run.reference)
-    kind = protocol.kind
     folder = run.model if kind == "full" else run.adapter
     again = in_new_process(
         {
-            "base": base.spec, "cache": str(cache), "kind": kind, "folder": str(folder),
+            "base": base.spec, "cache": str(at.cache), "kind": kind, "folder": str(folder),
             "dtype": decisions["precision"]["value"], "device": decisions["device"], "threads": decisions["threads"],
             "window": reference["window"], "texts": reference["texts"], "base_hash": base.hash,
         }
     )  # fmt: skip
     if isinstance(again, str):
         raise GuardError("fresh-reload", f"a new process cannot load what was saved: {again}", where=str(run.path))
-    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], four_bit=protocol.four_bit))
+    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], four_bit=at.protocol.four_bit))
 
 
 def _write_texts(
@@ -301,72 +287,96 @@ def _write_texts(
     return rows
 
 
-def _write_generations(
-    run: RunDir, protocol: Protocol, base: Sequence[Generation], tuned: Sequence[Generation]
-) -> None:
-    lines = [
-        {
-            "prompt": prompt, "seed": protocol.seed + i, "base": b.text, "tuned": t.text, "raw_tuned": t.raw,
-            "tokens_base": b.tokens, "tokens_tuned": t.tokens, "stopped_base": b.stopped, "stopped_tuned": t.stopped,
-        }
-        for i, (prompt, b, t) in enumerate(zip(protocol.prompts, base, tuned, strict=True))
-    ]  # fmt: skip
-    write_lines(run.generations, lines)
-
-
-def _settings(protocol: Protocol, decisions: dict[str, Any], tokenizer: TextTokenizer) -> dict[str, Any]:
+def _settings(at: Setting, sample: Sample) -> dict[str, Any]:
+    p, tokenizer = at.protocol, sample.asking.encoder.tokenizer
     return {
-        "window": protocol.window,
-        "stride": protocol.stride,
+        "window": p.window,
+        "stride": p.stride,
         "bos_rule": BOS_RULE,
-        "max_bytes_per_group": protocol.max_bytes_per_group,
-        "dtype": decisions["precision"]["value"],
-        "four_bit": protocol.four_bit,
-        "device": decisions["device"],
+        "max_bytes_per_group": p.max_bytes_per_group,
+        "dtype": at.dtype,
+        "four_bit": p.four_bit,
+        "device": at.decisions["device"],
         "attention": ATTENTION,
         "tokenizer_sha256": tokenizer.sha256,
         "template_sha256": tokenizer.template_sha256,
-        "decoding": protocol.decoding,
-        "claim": protocol.claim,
+        "decoding": asdict(p.decoding),
+        "claim": p.claim,
+        "lossy_share": measure.lossy_share(tokenizer, [item.text for item in sample.test]),
+    }
+
+
+def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -> dict[str, Any]:
+    """What the models say and have kept, judged; the parts of the summary that tell of it."""
+    p, run, tokenizer = at.protocol, at.run, sample.asking.encoder.tokenizer
+    arms = before.arms | after.arms
+    said = after.arms["tuned"].generations if "tuned" in after.arms else []
+    write_lines(run.generations, generations.rows(sample.prompts, arms, seed=p.seed))
+    kept = forgetting.compare(
+        sample.remembered,
+        before.remembered,
+        after.remembered,
+        margin=p.retain_margin,
+        alpha=limits("forgetting.p").passes,
+    )
+    recited = memorisation.summary(
+        sample.train_stretches, sample.held_stretches, base=before.recited, tuned=after.recited
+    )
+    span = memorisation.longest_span([one.ids for one in said], Tokens.open(run.tokens))
+    manner = style.compare(sample, arms)
+    run.guards.check(
+        behaviour.output_hygiene(
+            [one.raw for one in said], tokenizer.special_tokens, system=p.system,
+            stopped=[one.stopped for one in said] if sample.asking.chat else None,
+        ),
+        behaviour.fair_baseline(
+            prompts=len(sample.prompts), examples=len(sample.shown), base_template=before.template, decoding_same=True
+        ),
+        behaviour.forgetting(kept),
+        behaviour.memorisation(recited, span),
+        behaviour.style_fairness(**style.repetition(manner)),
+    )  # fmt: skip
+    return {
+        "forgetting": kept,
+        "memorisation": recited | {"longest_span": span},
+        "generation": {"cost": {name: arm.cost for name, arm in arms.items()}, "manner": manner},
     }
 
 
 def _conclude(
-    run: RunDir,
-    protocol: Protocol,
-    base: BaseRef,
+    at: Setting,
     sample: Sample,
     before: Measured,
     after: Measured,
-    rows: list[tuple[str, int, int, float, float]],
-    settings: dict[str, Any],
+    rows: Rows,
     noise_bpb: float,
-    tokenizer: TextTokenizer,
+    looks: int,
     started: float,
 ) -> None:
+    run, p, alpha = at.run, at.protocol, limits("paired-verdict.p").passes
     groups = group_scores(rows)
-    alpha = limits("paired-verdict.p").passes
     difference = summarise(groups, alpha=alpha)
-    run.guards.check(
-        scoring.a_a_control(noise_bpb, difference.half_width),
-        outcome.output_hygiene([g.raw for g in after.generations], tokenizer.special_tokens),
-    )
-    manifest = read_json(run.manifest)
-    said = conclude(difference, smallest_effect=protocol.smallest_effect, claim=protocol.claim, alpha=alpha)
+    run.guards.check(scoring.a_a_control(noise_bpb, difference.half_width))
+    parts = _behaviour(at, sample, before, after)
+    said = conclude(
+        difference, smallest_effect=p.smallest_effect, claim=p.claim, alpha=alpha, looks=looks,
+        forgetting=forgetting.in_words(parts["forgetting"]),
+    )  # fmt: skip
     write_json(
         run.summary,
         {
-            "schema": 1,
-            "base": _overall(before.scores, sample) | {"spec": base.spec, "note": base.note},
+            "schema": 2,
+            "base": _overall(before.scores, sample) | {"spec": at.base.spec, "note": at.base.note},
             "tuned": _overall(after.scores, sample),
             "groups": [g.as_json() for g in groups],
             "difference": difference.as_json(),
             "verdict": said.as_json(),
-            "settings": settings,
+            **parts,
+            "settings": _settings(at, sample),
             "train_sample": {
                 "tuned_bpb": after.train_bpb, "bytes": sum(reading.size for reading in sample.train_readings),
             },
-            "public_source": bool(manifest["source"]["public"]),
+            "public_source": bool(read_json(run.manifest)["source"]["public"]),
             "seconds": round(time.perf_counter() - started, 3),
         },
     )  # fmt: skip

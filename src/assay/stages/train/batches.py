@@ -6,6 +6,7 @@ sees the same tokens in the same step on any machine.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, overload
 
@@ -66,6 +67,13 @@ class Corpus(Sequence[Segment]):
             return [self[i] for i in range(*index.indices(len(self)))]
         span = slice(int(self.begin[index]), int(self.end[index]))
         return Segment(self.ids[span], self.learn[span])
+
+    def fingerprint(self, segments: Sequence[int]) -> str:
+        """SHA-256 of the ids of some segments and of which of them are learned, in order."""
+        digest = hashlib.sha256()
+        for ids, learn in (self[i] for i in segments):
+            digest.update(ids.tobytes() + learn.tobytes())
+        return digest.hexdigest()
 
 
 def _learned(learn: Mask, begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -22,7 +22,7 @@ from assay.core.errors import Interrupted, MachineError
 from assay.core.files import append_line
 from assay.core.guard import GuardBook, record
 from assay.core.machine import out_of_memory
-from assay.guards.training import weights_moved
+from assay.guards.training import resume_proof, weights_moved
 from assay.model.adapters import causal, module_of
 from assay.model.attention import packed
 from assay.model.checkpointing import recompute
@@ -81,6 +81,7 @@ class Counters:
     best_step: int | None = None  # of the best look after a step, and what it saw in bits per byte
     best_dev: float | None = None
     unimproved: int = 0  # looks in a row that saw nothing better
+    batch: str | None = None  # hash of the ids of the last step's tokens
     peak: int = 0  # the most memory held in any process of this training: the GPU's where it trains on one
 
 
@@ -130,6 +131,10 @@ class Loop:
         """Go on from a checkpoint."""
         self.optimizer.restore(saved.weights, saved.optimizer)
         self.counters = Counters(**saved.counters)
+        c = self.counters
+        if c.step and c.batch is not None:
+            there = self.corpus.fingerprint(self.steps[c.step - 1]) if c.step <= len(self.steps) else None
+            self.guards.check(resume_proof(c.step, trained=c.batch, found=there))
         if self.counters.moved is not None:
             self.start_weights = None
             self.guards.check(weights_moved(self.counters.moved))
@@ -306,6 +311,7 @@ class Loop:
         c.step, c.tokens, c.seconds = number, c.tokens + tokens, c.seconds + seconds
         c.first_loss = loss if c.first_loss is None else c.first_loss
         c.last_loss = loss
+        c.batch = self.corpus.fingerprint(self.steps[number - 1])
         c.recent = safety.recent_steps(c.recent, loss, norm)
         c.peak = max(c.peak, highest(self.head.device.type))
         line: dict[str, Any] = {

@@ -16,12 +16,13 @@ from transformers import PreTrainedModel
 from assay.config.schema import Experiment, TrainConfig
 from assay.core.console import Console
 from assay.core.files import read_json, read_lines, sha256_file, write_json, write_lines
-from assay.core.guard import record
+from assay.core.guard import GuardRecord, record
+from assay.core.receipt import training_peak
 from assay.core.rundir import RunDir
 from assay.core.usage import peak_memory
 from assay.data.excerpts import pieces
 from assay.data.items import item_batches, read_items
-from assay.guards.training import adapter_integrity, finite_training
+from assay.guards.training import adapter_integrity, finite_training, memory_plan, resume_proof
 from assay.guards.wording import count, named
 from assay.model import adapters
 from assay.model.kernels import speed_up
@@ -229,7 +230,19 @@ def _finish(
         },
     }
     write_json(run.training, summary)
+    run.guards.check(_as_planned(run, summary))
+    if not any(r.guard == "resume-proof" for r in run.guards.records()):
+        run.guards.add(resume_proof(None))
     return [run.metrics, run.training, run.reference, *sorted(p for p in folder.iterdir() if p.is_file())]
+
+
+def _as_planned(run: RunDir, summary: dict[str, Any]) -> GuardRecord:
+    """The peak beside the plan's, without what the process itself takes: its imports, and what came before training."""
+    foretold = read_json(run.plan)["memory"]["predicted"]
+    peak, runtime = training_peak(summary), foretold.get("runtime", 0)
+    # where training is the first thing that a process does, not all is imported yet when it begins
+    start = runtime if summary["peak_gpu_memory"] else max(summary["memory_before"], runtime)
+    return memory_plan(foretold["total"] - runtime, None if peak is None else peak - start)
 
 
 def _reference(

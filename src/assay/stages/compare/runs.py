@@ -1,0 +1,167 @@
+"""Several runs on the same held-out texts: which is better, by how much, and what the difference may be put down to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from assay.core.errors import GuardError, InputError
+from assay.core.files import read_json
+from assay.core.guard import GuardRecord, limits
+from assay.core.rundir import RunDir
+from assay.core.words import failed_validity
+from assay.data.manifest import read_manifest
+from assay.guards import comparison, scoring
+from assay.stats.intervals import Undefined
+from assay.stats.multiplicity import holm
+from assay.stats.verdict import Difference, amount_text, group_scores, p_text, summarise
+
+Json = dict[str, Any]
+STAGE = "compare"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run held against the first: above 0 it needs fewer bits than that. `p_holm` is over all pairs of the command.
+
+    `outcome` is better, worse or not-shown; `causal` whether the difference may be put down to the one change.
+    """
+
+    run: str
+    against: str
+    difference: Difference
+    p_holm: float | None
+    outcome: str
+    causal: bool
+    sentence: str
+    guards: list[GuardRecord]
+
+    def as_json(self) -> Json:
+        """All fields, as plain JSON values."""
+        return {**asdict(self), "guards": [one.as_json() for one in self.guards]}
+
+
+@dataclass(frozen=True)
+class _Side:
+    run: RunDir
+    identity: Json
+    summary: Json
+    texts: pl.DataFrame
+    weights: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.run.path.parent.name}/{self.run.path.name}"
+
+
+def compare(runs: Sequence[RunDir]) -> list[Compared]:
+    """Hold every run against the first.
+
+    Raises:
+        InputError: fewer than two runs, or one is not evaluated.
+        GuardError: a run's numbers cannot be trusted, or two runs were measured differently.
+    """
+    if len({run.path.resolve() for run in runs}) < 2:
+        raise InputError("a comparison needs two different runs", fix="assay compare RUN RUN; `assay runs` lists them")
+    first, *others = [_side(run) for run in runs]
+    found = [(other, _records(first, other), _difference(first, other)) for other in others]
+    adjusted = holm([difference.p for _, _, difference in found])
+    ps = [None] * len(found) if isinstance(adjusted, Undefined) else adjusted
+    return [
+        _compared(first, other, records, difference, p)
+        for (other, records, difference), p in zip(found, ps, strict=True)
+    ]
+
+
+def _side(run: RunDir) -> _Side:
+    if run.finished("evaluate") is None:
+        raise InputError("has not been evaluated", where=str(run.path), fix=f"assay run {run.path}")
+    for failed in failed_validity(run.guards.records()):
+        raise GuardError(failed.guard, failed.why, where=str(run.path), fix=failed.fix)
+    if changed := run.changed_outputs("evaluate"):
+        why = f"{', '.join(changed)} changed after the evaluation wrote it"
+        raise GuardError("unit-counting", why, where=str(run.path), fix=f"assay evaluate {run.path}")
+    return _Side(
+        run, read_json(run.identity), read_json(run.summary), pl.read_parquet(run.texts).sort("id"),
+        read_json(run.training)["weights"]["sha256"],
+    )  # fmt: skip
+
+
+def _records(first: _Side, other: _Side) -> list[GuardRecord]:
+    """The guards of one pair; a failure of validity that spoils the numbers themselves is raised."""
+    same = first.texts.select("id", "group", "bytes").equals(other.texts.select("id", "group", "bytes"))
+    settings = first.summary["settings"], other.summary["settings"]
+    currency = comparison.common_currency(*settings, same_texts=same, lossy=max(s["lossy_share"] for s in settings))
+    if currency.status == "fail":
+        raise GuardError(currency.guard, currency.why, where=f"{first.name} and {other.name}", fix=currency.fix)
+    pairs = list(zip(first.texts.to_dicts(), other.texts.to_dicts(), strict=True))
+    equal = scoring.impossible_equality(
+        [(a["id"], a["tokens"], a["nll_tuned"], b["nll_tuned"]) for a, b in pairs],
+        weights_differ=first.weights != other.weights,
+        same_counts=settings[0]["tokenizer_sha256"] != settings[1]["tokenizer_sha256"]
+        and all(a["tokens"] == b["tokens"] for a, b in pairs),
+    )
+    if equal.status == "fail":
+        raise GuardError(equal.guard, equal.why, where=f"{first.name} and {other.name}", fix=equal.fix)
+    return [currency, equal, _one_change(first, other)]
+
+
+def _one_change(first: _Side, other: _Side) -> GuardRecord:
+    one, two = (dict(_flat(side.identity)) for side in (first, other))
+    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+    data = None
+    if first.identity["data"]["content"] != other.identity["data"]["content"] or any(
+        key.startswith("data.") for key in differing
+    ):
+        data = _data(first.run, other.run)
+    # keys of the data section matter by what they made of the texts, and that is looked at itself
+    harmless = {key for key in differing if key == "seed" or (key.startswith("data.") and data is None)}
+    changes = {key for key in differing if not key.startswith("data.")} - harmless
+    return comparison.one_change(changes, harmless, data=data)
+
+
+def _flat(identity: Json) -> Iterator[tuple[str, Any]]:
+    yield "base", identity["base"]["hash"]
+    yield "seed", identity["seed"]
+    for section in ("adapter", "train", "data"):
+        yield from _leaves(section, identity[section])
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if prefix == "data.content":
+        return
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(f"{prefix}.{key}", inner)
+    else:
+        yield prefix, value
+
+
+def _data(one: RunDir, other: RunDir) -> str | None:
+    """How the training texts differ: not at all (None), one part of the other (`nested`), or otherwise (`other`)."""
+    a, b = ({row["sha256"] for row in read_manifest(run.manifest_rows, ["train"])["train"]} for run in (one, other))
+    if a == b:
+        return None
+    return "nested" if a < b or b < a else "other"
+
+
+def _difference(first: _Side, other: _Side) -> Difference:
+    rows = first.texts.select("group", "tokens", "bytes", "nll_tuned").with_columns(other.texts["nll_tuned"].alias("b"))
+    return summarise(group_scores(rows.iter_rows()), alpha=limits("paired-verdict.p").passes)
+
+
+def _compared(first: _Side, other: _Side, records: list[GuardRecord], d: Difference, p: float | None) -> Compared:
+    alpha = limits("paired-verdict.p").passes
+    outcome = "not-shown"
+    if d.low is not None and d.high is not None and p is not None and p < alpha:
+        outcome = "better" if d.low > 0 else "worse" if d.high < 0 else outcome
+    change = next(one for one in records if one.guard == "one-change")
+    causal = change.status != "fail"
+    amount = amount_text(d, sign=-1 if outcome == "worse" else 1)
+    said = f"{outcome} by {amount}" if outcome != "not-shown" else f"not shown: the difference is {amount}"
+    why = f"{change.why}" if causal else f"no cause may be named: {change.why}"
+    sentence = f"{said} ({d.n_groups} held-out groups, {p_text(p, alpha)} by Holm); {why}"
+    return Compared(other.name, first.name, d, p, outcome, causal, sentence, records)

@@ -1,0 +1,110 @@
+"""What one evaluation is made on: held-out excerpts, probe texts, some training text, generic texts, prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from assay.core.files import sha256_text
+from assay.core.records import Item
+from assay.core.rundir import RunDir
+from assay.data.excerpts import excerpts, pieces
+from assay.data.items import read_groups
+from assay.model.score import Reading, item_readings
+from assay.stages.evaluate import forgetting, memorisation
+from assay.stages.evaluate.generations import Asking, examples
+from assay.stages.evaluate.protocol import Protocol
+from assay.text.suites import Prompt, prompt_suite
+from assay.text.tokens import Encoder, Tokens, chat_template
+
+TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
+TRAIN_GROUPS = 8
+HELD_OUT = "held-out"
+PROMPTS = 8  # taken from the held-out texts
+PROMPT_WORDS = 8  # of a plain text
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The texts of one evaluation, and their readings."""
+
+    test: list[Item]
+    readings: list[Reading]  # of `test`
+    probes: list[str]
+    train: list[Item]
+    train_readings: list[Reading]
+    remembered: forgetting.Remembered
+    train_stretches: memorisation.Probes
+    held_stretches: memorisation.Probes
+    prompts: list[Prompt]
+    shown: list[Item]  # training items, the examples of the prompt-only baseline
+    asking: Asking
+    base_asking: Asking  # the base's own way, where the experiment's template is not its own
+
+
+def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, cache: Path) -> Sample:
+    """Choose the texts, by the seed of the split.
+
+    Args:
+        run: a trained run.
+        items: its held-out items.
+        protocol: how it is measured.
+        encoder: as training had it.
+        cache: where downloads are kept.
+
+    Raises:
+        InputError: a text, suite or file of prompts is missing or unreadable.
+    """
+    seed = protocol.split_seed
+    test = excerpts(items, protocol.max_bytes_per_group, seed=seed)
+    some = _some_training(run, seed)
+    seen = excerpts(some, TRAIN_BYTES // len({item.group for item in some}), seed=seed)
+    chat = any(turn.role == "user" for item in items for turn in item.turns)
+    tokens, held = Tokens.open(run.tokens), encoder.encode(items)
+    return Sample(
+        test=test,
+        readings=item_readings(test, encoder),
+        probes=pieces(test),
+        train=seen,
+        train_readings=item_readings(seen, encoder),
+        remembered=forgetting.load(protocol.retain, protocol.questions, encoder, seed=seed, cache=cache),
+        train_stretches=memorisation.probes(tokens.starts, tokens.ids, protocol.continuations, seed=seed),
+        held_stretches=memorisation.probes(held.starts, held.ids, protocol.continuations, seed=seed),
+        prompts=_prompts(protocol, test),
+        shown=examples(some, protocol.examples, seed=seed),
+        asking=Asking(encoder, chat, protocol.system),
+        base_asking=Asking(own_encoder(encoder, chat) or encoder, chat, protocol.system),
+    )
+
+
+def _some_training(run: RunDir, seed: int) -> list[Item]:
+    names = pl.scan_parquet(run.split("train")).select("group").unique().collect()["group"].to_list()
+    groups = sorted(names, key=lambda group: sha256_text(f"{seed}:{group}"))[:TRAIN_GROUPS]
+    return read_groups(run.split("train"), set(groups))
+
+
+def _prompts(protocol: Protocol, test: list[Item]) -> list[Prompt]:
+    if isinstance(protocol.prompts, list):
+        return [Prompt(f"prompt-{i}", text) for i, text in enumerate(protocol.prompts, 1)]
+    if protocol.prompts != HELD_OUT:
+        return prompt_suite(protocol.prompts)
+    first = {item.group: item for item in reversed(test)}  # the first of each group
+    chosen = list(reversed(first.values()))[:PROMPTS]
+    return [Prompt(item.id, asked) for item in chosen if (asked := _asked(item))]
+
+
+def _asked(item: Item) -> str:
+    """What a held-out item asks: a user's first turn, a pair's prompt, or how a text begins."""
+    found = next((turn.text for turn in item.turns if turn.role in ("user", "prompt")), None)
+    return found.strip() if found is not None else " ".join(item.text.split()[:PROMPT_WORDS])
+
+
+def own_encoder(encoder: Encoder, chat: bool) -> Encoder | None:
+    """The base's own way of being asked, where it has a chat template and the experiment puts another in its place."""
+    tokenizer = encoder.tokenizer
+    if not chat or tokenizer.chat_template is None or encoder.template is None:
+        return None
+    own = chat_template(tokenizer)
+    return None if own.sha256 == encoder.template.sha256 else Encoder(tokenizer, own, encoder.loss_on)

@@ -1,0 +1,92 @@
+"""How each arm writes beside the held-out texts: all text metrics, with intervals over the prompts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assay.core.optional import installed
+from assay.core.records import Item
+from assay.data.languages import EXTRA, PACKAGE, Languages
+from assay.stages.evaluate.generations import Arm
+from assay.stages.evaluate.sample import Sample
+from assay.stats.intervals import t_interval
+from assay.text.metrics.asked import shares
+from assay.text.metrics.language import told
+from assay.text.metrics.summary import Direction, Measured, table
+from assay.text.metrics.words import vocabulary
+
+REFERENCE = 64  # held-out texts that the generated ones are held against
+REPEATED = "repeated 4-grams"
+
+
+def compare(sample: Sample, arms: Mapping[str, Arm]) -> dict[str, Any] | None:
+    """The table of text metrics; None where nothing was generated.
+
+    The unit is the prompt. Of a chat or a pair the reference is what was answered, else the text.
+    """
+    if not arms:
+        return None
+    texts = {name: [one.text for one in arm.generations] for name, arm in arms.items()}
+    ends = {name: [float(one.stopped) for one in arm.generations] for name, arm in arms.items()}
+    better: Direction = "higher" if sample.asking.chat else "none"
+    reference = _spread(sample.test)
+    written = [_written(item) for item in reference]
+    languages = Languages() if installed(PACKAGE) else None
+    return table(
+        texts,
+        [prompt.id for prompt in sample.prompts],
+        written,
+        interval=t_interval,
+        reference_units=[item.group for item in reference],
+        language=told("\n".join(written), languages) if languages else None,
+        vocabulary=vocabulary([_written(item) for item in sample.train]),
+        measured={"stop rate": Measured(ends, "share of outputs", better, "nothing was generated")}
+        | _asked(sample, texts, languages),
+    )
+
+
+def _spread(items: Sequence[Item]) -> list[Item]:
+    """The first item of each group, then the second of each, up to so many."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for at, item in enumerate(items):
+        turns.append((seen[item.group], at))
+        seen[item.group] += 1
+    return [items[at] for _, at in sorted(turns)[:REFERENCE]]
+
+
+def _asked(sample: Sample, texts: Mapping[str, Sequence[str]], languages: Languages | None) -> dict[str, Measured]:
+    """How far the answers do what the prompts' suite asks; nothing where it asks nothing that can be checked."""
+    if not any(prompt.checks or prompt.language for prompt in sample.prompts):
+        return {}
+    found = {name: shares(sample.prompts, answers, languages) for name, answers in texts.items()}
+    missing = {
+        "checks passed": "the prompt has no check",
+        "asked language": "no language was asked for, or the answer is too short to tell"
+        + ("" if languages else f"; needs the extra {EXTRA}"),
+    }
+    return {
+        what: Measured({name: own[what] for name, own in found.items()}, "share", "higher", why)
+        for what, why in missing.items()
+    }
+
+
+def _written(item: Item) -> str:
+    said = [turn.text for turn in item.turns if turn.role in ("assistant", "completion")]
+    return "\n".join(said) if item.turns else item.text
+
+
+def repetition(found: dict[str, Any] | None) -> dict[str, Any]:
+    """What the guard on repetition asks for."""
+    if found is None:
+        return {"generated": None, "reference": None, "low": None, "texts": 0, "words": None}
+    means = found["metrics"][REPEATED]["arms"]
+    return {
+        "generated": means["tuned"]["mean"] if "tuned" in means else None,
+        "low": means["tuned"].get("low") if "tuned" in means else None,
+        "reference": means["reference"]["mean"] if "reference" in means else None,
+        "texts": found["equal_length"]["kept"],
+        "words": found["equal_length"]["words"],
+    }
