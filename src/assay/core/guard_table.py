@@ -245,7 +245,7 @@ THRESHOLDS: dict[str, Limits] = {
     "output-hygiene.system_words": Limits(8, 8),  # of the system prompt, one behind the other
     "output-hygiene.stop_rate": Limits(0.9, 0.0, higher_is_better=True),  # of answers in a chat
     "memory-plan.share": Limits(0.1, 0.25, judgement=True),  # |measured - predicted| ÷ predicted
-    "memory-plan.floor": Limits(1e9, 1e9, judgement=True),  # bytes: of less, a tenth does not matter to anyone
+    "memory-plan.floor": Limits(4e9, 4e9, judgement=True),  # bytes: libraries imported on the way take up to 0.3 GB
     "forgetting.p": Limits(0.05, 0.05),
     "memorisation.excess": Limits(0.01, 0.05),
     "memorisation.span": Limits(49, 49),  # tokens copied one behind the other
