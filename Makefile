@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TRL        := $(VENV)/trl
 TRL_PYTHON ?= $(TRL)/bin/python
 
-.PHONY: demo test lint setup fetch bench-train clean
+.PHONY: demo test faults lint setup fetch bench-train clean
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
 
@@ -17,6 +17,10 @@ demo: setup fetch
 
 test: setup fetch lint
 	$(BIN)/pytest
+
+# Every planted fault, and how many of them were caught.
+faults: setup fetch
+	$(BIN)/pytest tests/faults -m fault
 
 lint: setup
 	$(BIN)/ruff check

@@ -349,6 +349,10 @@ def _train(run: RunDir, work: Work) -> list[Path]:
     from assay.model.load import load_tokenizer
     from assay.stages.train.stage import train
 
+    if work.loaded.experiment.evaluate.harness:
+        from assay.stages.evaluate.harness import load
+
+        load(work.loaded.experiment.evaluate.harness)  # what is missing is missed before anything is trained
     # from the store, where they are intact; made anew where they came before the base did, or changed since
     tokens = _tokenize(run, work, load_tokenizer(work.base, work.cache, work.console))
     return [*tokens, *train(run, work.loaded.experiment, work.base, work.cache, work.console)]

@@ -27,6 +27,7 @@ GROUPS = [f"chapter {n}" for n in range(100)]
 SIDES = split_groups(GROUPS, 0.1, 0.2, 0)  # as any experiment over these groups has them
 TRAINED = [group for group, side in split_groups(GROUPS, 6, None, 0).items() if side == "train"]  # one side by itself
 pytestmark = pytest.mark.usefixtures("no_page")
+LEAK, UNTAUGHT = pytest.mark.fault("split-leak"), pytest.mark.fault("supervision")
 
 
 def prose(key: object, count: int = 60) -> str:
@@ -94,6 +95,7 @@ def test_near_duplicates_are_dropped_before_the_split(over, doubled):
     assert made.failed() == set()
 
 
+@LEAK
 def test_near_duplicates_that_stay_fail_the_guard(over, doubled, capsys):
     made = over(doubled[0], group="group", clean={"near_duplicates": None})
     assert made.assay("prepare") == 3
@@ -134,6 +136,7 @@ def apart(path: Path, side: str = "test") -> dict[str, Any]:
     return {"group": "group", "split": {"dev": 6, "test": 6, side: str(path)}}
 
 
+@LEAK
 def test_test_passages_inside_training_documents_fail(over, tmp_path, capsys):
     made = over(spliced(tmp_path / "test.jsonl", 100), **apart(tmp_path / "test.jsonl"))
     assert made.assay("prepare") == 3
@@ -217,7 +220,9 @@ def chats(long: int = 0) -> list[dict[str, Any]]:
 SIX = {"group": "group", "split": {"dev": 6, "test": 6}}
 
 
-@pytest.mark.parametrize(("long", "code", "status"), [(1, 0, "pass"), (4, 0, "warn"), (6, 3, "fail")])
+@pytest.mark.parametrize(
+    ("long", "code", "status"), [(1, 0, "pass"), (4, 0, "warn"), pytest.param(6, 3, "fail", marks=UNTAUGHT)]
+)
 def test_rows_whose_answer_is_cut_off(over, capsys, long, code, status):
     rows = chats(long)
     made = over(rows, **SIX)
@@ -257,7 +262,13 @@ BOS = "{{ bos_token }}"
 
 
 @pytest.mark.parametrize(
-    ("template", "code"), [(CHAT, 0), (BOS + CHAT, 0), (BOS + BOS + CHAT, 3), ("<s>" + BOS + CHAT, 3)]
+    ("template", "code"),
+    [
+        (CHAT, 0),
+        (BOS + CHAT, 0),
+        pytest.param(BOS + BOS + CHAT, 3, marks=UNTAUGHT),
+        pytest.param("<s>" + BOS + CHAT, 3, marks=UNTAUGHT),
+    ],
 )
 def test_a_chat_template_that_writes_the_beginning_twice(over, base_with_prefix, template, code):
     made = over(chats(), base=str(base_with_prefix), chat_template=template, **SIX)
@@ -266,7 +277,7 @@ def test_a_chat_template_that_writes_the_beginning_twice(over, base_with_prefix,
     assert guard(made, "supervision").measured["doubled_prefix"] == (100 if code else 0)
 
 
-@pytest.mark.parametrize(("start", "code"), [("", 0), ("<s>", 3)])
+@pytest.mark.parametrize(("start", "code"), [("", 0), pytest.param("<s>", 3, marks=UNTAUGHT)])
 @pytest.mark.parametrize("kind", ["text", "pair"])
 def test_texts_that_begin_as_the_tokenizer_begins_them(over, base_with_prefix, start, code, kind):
     rows = rows_of(1, 12)
@@ -293,8 +304,8 @@ MARKED = (
     ("body", "rest", "code"),
     [
         ("{{ m['content'] ~ eos_token }}", "", 0),
-        ("{{ m['content'] }}", "{{ eos_token }}", 3),
-        ("{{ m['content'] }}", "", 3),
+        pytest.param("{{ m['content'] }}", "{{ eos_token }}", 3, marks=UNTAUGHT),
+        pytest.param("{{ m['content'] }}", "", 3, marks=UNTAUGHT),
     ],
 )
 def test_an_end_of_turn_outside_of_the_generation(over, base_with_prefix, capsys, body, rest, code):
@@ -307,6 +318,20 @@ def test_an_end_of_turn_outside_of_the_generation(over, base_with_prefix, capsys
     assert ends["supervised"] == (0 if code else 100)
     if code:
         assert "learn to stop" in capsys.readouterr().err
+
+
+# A prompt that is written in another way when the model is asked
+
+
+@pytest.mark.parametrize(("asked", "code"), [("assistant", 0), pytest.param("bot", 3, marks=UNTAUGHT)])
+def test_a_template_that_asks_in_other_words_than_it_trains(over, base_with_prefix, capsys, asked, code):
+    template = MARKED.replace("BODY", "{{ m['content'] ~ eos_token }}").replace("REST", "")
+    before, _, behind = template.rpartition("assistant")
+    made = over(chats(), base=str(base_with_prefix), chat_template=before + asked + behind, **SIX)
+    assert made.assay("prepare") == code
+    assert made.failed() == ({"supervision"} if code else set())
+    if code:
+        assert "have other ids in training than at inference" in capsys.readouterr().err
 
 
 # Chunks of one chapter on both sides
@@ -413,6 +438,7 @@ def test_a_file_of_its_own_is_held_out_whole(held_apart, side):
     assert guard(made, "split-leak").status == "pass"
 
 
+@LEAK
 @pytest.mark.parametrize("side", ["dev", "test"])
 def test_a_file_that_shares_a_group_with_training_fails(held_apart, side, capsys):
     made = held_apart({"group": TRAINED[0], "text": prose("a page that nobody has read")}, side=side)
@@ -436,6 +462,7 @@ def test_a_test_text_that_stands_in_training_too_leaves_the_training(held_apart,
     assert guard(made, "split-leak").status == "pass"
 
 
+@LEAK
 def test_a_test_text_that_is_kept_in_training_fails(held_apart):
     made = held_apart({"group": "exam x", "text": prose((TRAINED[0], 0))}, duplicates="keep")
     assert made.assay("prepare") == 3

@@ -21,25 +21,26 @@ def test_a_healthy_run_fails_no_guard(finished):
     records = finished.run.guards.records()
     assert {r.guard for r in records} == set(OF_A_RUN)
     assert finished.failed() == set()
-    # it was not interrupted, and its texts of twelve bytes are too short to repeat themselves
+    # it was not interrupted, and what it writes is too short to be compared in style
     assert {r.guard for r in records if r.status == "skip"} == {"resume-proof", "style-fairness"}
-    assert {r.guard for r in records if r.status == "warn"} <= {"power", "seeds"}
     assert read_json(finished.run.summary)["verdict"]["outcome"] == "better"
 
 
+@pytest.mark.fault("supervision")
 def test_supervision_a_prefix_that_stands_in_the_text_too(case, rows, base_with_prefix):
     doubled = case([row | {"text": "<s>" + row["text"]} for row in rows])
-    assert doubled.assay("run", f"base={base_with_prefix}") == 3
+    assert doubled.assay("run", f"base={base_with_prefix}", "train.steps=40") == 3
     assert doubled.failed() == {"supervision"}
     assert not doubled.run.metrics.exists()
 
 
-def test_supervision_twin(case, base_with_prefix):
+def test_supervision_and_output_hygiene_twin(case, base_with_prefix):
     plain = case()
-    assert plain.assay("run", f"base={base_with_prefix}") == 0
+    assert plain.assay("run", f"base={base_with_prefix}", "train.steps=40") == 0
     assert plain.failed() == set()
 
 
+@pytest.mark.fault("split-leak")
 def test_split_leak_passages_pasted_into_another_play(case, rows):
     names = sorted({row["play"] for row in rows})
     # within a text of the next play: a copy of a whole row would just be dropped as one
@@ -56,6 +57,7 @@ def test_split_leak_passages_pasted_into_another_play(case, rows):
     assert leaky.run.finished("prepare") is None
 
 
+@pytest.mark.fault("power")
 def test_power_too_few_groups(case, rows):
     few = sorted({row["play"] for row in rows})[:8]
     small = case([row for row in rows if row["play"] in few])
@@ -64,12 +66,14 @@ def test_power_too_few_groups(case, rows):
     assert read_json(small.run.summary)["verdict"]["outcome"] == "cannot-conclude"
 
 
+@pytest.mark.fault("weights-moved")
 def test_weights_moved_a_rate_too_small_for_the_numbers(case):
     still = case()
     assert still.assay("run", "train.learning_rate=2e-40") == 3
     assert still.failed() == {"weights-moved"}
 
 
+@pytest.mark.fault("finite-training")
 def test_finite_training_a_rate_with_a_lost_minus(case):
     wild = case()
     assert wild.assay("run", "train.learning_rate=2e+30") == 3
@@ -95,6 +99,7 @@ def _lose(run):
     (run.adapter / "adapter_model.safetensors").unlink()
 
 
+@pytest.mark.fault("adapter-integrity")
 @pytest.mark.parametrize("harm", [_zero_b, _rename_keys, _cut_short, _lose])
 @pytest.mark.parametrize("command", ["run", "evaluate"])
 def test_adapter_integrity(healthy, harm, command):
@@ -104,6 +109,7 @@ def test_adapter_integrity(healthy, harm, command):
     assert "No verdict" in healthy.run.report.read_text()
 
 
+@pytest.mark.fault("adapter-integrity")
 def test_adapter_integrity_another_runs_adapter(healthy):
     first = healthy.run
     assert healthy.assay("train", "seed=7") == 0
@@ -113,12 +119,14 @@ def test_adapter_integrity_another_runs_adapter(healthy):
     assert healthy.failed() == {"adapter-integrity"}
 
 
+@pytest.mark.fault("adapter-effect")
 def test_adapter_effect_a_rate_that_teaches_nothing(case):
     faint = case()
     assert faint.assay("run", "train.learning_rate=1e-8") == 3
     assert faint.failed() == {"adapter-effect"}
 
 
+@pytest.mark.fault("fresh-reload")
 def test_fresh_reload_a_changed_scale(healthy):
     file = healthy.run.adapter / "adapter_config.json"
     write_json(file, read_json(file) | {"lora_alpha": 64})
@@ -126,12 +134,14 @@ def test_fresh_reload_a_changed_scale(healthy):
     assert healthy.failed() == {"fresh-reload"}
 
 
+@pytest.mark.fault("right-split")
 def test_right_split_evaluated_on_training_texts(healthy):
     shutil.copy(healthy.run.split("train"), healthy.run.split("test"))
     assert healthy.again("evaluate") == 3
     assert healthy.failed() == {"right-split"}
 
 
+@pytest.mark.fault("right-split")
 def test_right_split_the_worst_group_left_out(healthy):
     groups = read_json(healthy.run.summary)["groups"]
     worst = min(groups, key=lambda group: group["difference"])["group"]
@@ -141,6 +151,7 @@ def test_right_split_the_worst_group_left_out(healthy):
     assert healthy.failed() == {"right-split"}
 
 
+@pytest.mark.fault("right-split")
 def test_right_split_a_training_file_changed_before_training(case):
     changed = case()
     assert changed.assay("prepare") == 0
@@ -153,12 +164,14 @@ def _edit_texts(run, *columns):
     pl.read_parquet(run.texts).with_columns(*columns).write_parquet(run.texts)
 
 
+@pytest.mark.fault("unit-counting")
 def test_unit_counting_bytes_edited_by_hand(healthy):
     _edit_texts(healthy.run, pl.col("bytes") * 2)
     assert healthy.again("report") == 3
     assert healthy.failed() == {"unit-counting"}
 
 
+@pytest.mark.fault("a-a-control")
 def test_a_a_control_base_scores_from_elsewhere(healthy):
     entry = next((healthy.runs / ".store" / "base-scores").iterdir())
     file = entry / "scores.parquet"
@@ -168,6 +181,7 @@ def test_a_a_control_base_scores_from_elsewhere(healthy):
     assert healthy.failed() == {"a-a-control"}
 
 
+@pytest.mark.fault("a-a-control")
 def test_a_a_control_base_scores_edited(healthy):
     entry = next((healthy.runs / ".store" / "base-scores").iterdir())
     pl.read_parquet(entry / "scores.parquet").reverse().write_parquet(entry / "scores.parquet")
@@ -180,6 +194,7 @@ def test_a_a_control_twin(healthy, capsys):
     assert healthy.failed() == set()
 
 
+@pytest.mark.fault("impossible-equality")
 def test_impossible_equality_the_base_reported_twice(healthy):
     _edit_texts(healthy.run, pl.col("nll_base").alias("nll_tuned"))
     assert healthy.again("report") == 3
@@ -191,6 +206,7 @@ def _drones() -> list[dict[str, str]]:
     return [{"play": f"group {i:02}", "text": ("a" * (60 + i) + " ") * 31} for i in range(20)]
 
 
+@pytest.mark.fault("plausibility")
 def test_plausibility_too_good_to_be_prose(case):
     easy = case(_drones())
     # what is so even is recited too, which is another fault
@@ -199,6 +215,13 @@ def test_plausibility_too_good_to_be_prose(case):
     assert easy.failed() == {"plausibility"}
 
 
+def test_plausibility_twin(case):
+    plain = case()
+    assert plain.assay("run", "adapter.kind=full", "train.learning_rate=0.01", "train.steps=40") == 0
+    assert plain.failed() == set()
+
+
+@pytest.mark.fault("paired-verdict")
 def test_paired_verdict_a_training_that_does_harm(case):
     harmed = case()
     assert harmed.assay("run", "adapter.kind=full", "train.steps=2", "train.learning_rate=0.5") == 0
@@ -206,6 +229,13 @@ def test_paired_verdict_a_training_that_does_harm(case):
     assert read_json(harmed.run.summary)["verdict"]["outcome"] == "worse"
 
 
+def test_paired_verdict_twin(case):
+    gentle = case()
+    assert gentle.assay("run", "adapter.kind=full", "train.steps=2", "train.learning_rate=0.01") == 0
+    assert gentle.failed() == set()
+
+
+@pytest.mark.fault("seeds")
 def test_seeds_one_seed_cannot_speak_for_the_recipe(case):
     claim = case()
     assert claim.assay("run", "evaluate.claim=recipe") == 0
@@ -217,12 +247,14 @@ def _marked(rows):
     return [row | {"text": "".join("<|im_start|>" * 4 + word for word in row["text"].split()[:30])} for row in rows]
 
 
+@pytest.mark.fault("output-hygiene")
 def test_output_hygiene_markers_learnt_from_the_texts(case, rows, base_with_prefix):
     marked = case(_marked(rows))
     assert marked.assay("run", f"base={base_with_prefix}", "train.steps=40") == 0
     assert marked.failed() == {"output-hygiene"}
 
 
+@pytest.mark.fault("receipt")
 def test_receipt_a_hash_gone_from_the_identity(healthy):
     identity = read_json(healthy.run.identity)
     identity["base"]["hash"] = None

@@ -52,6 +52,7 @@ def base(tmp_path):
     return write
 
 
+@pytest.mark.fault("finite-training")
 def test_a_row_that_overflows_is_named_and_nothing_is_lost(case, rows, base, capsys):
     poisoned = [dict(row) for row in rows]
     planted = case(poisoned)
@@ -81,6 +82,7 @@ def _held_out_groups(run):
     return set(pl.concat([pl.read_parquet(run.split(name), columns=["group"]) for name in ("dev", "test")])["group"])
 
 
+@pytest.mark.fault("finite-training")
 def test_a_broken_base_is_told_before_the_first_step(case, base, capsys):
     planted = case()
     assert planted.assay("run", f"base={base(broken)}") == 3
@@ -88,6 +90,12 @@ def test_a_broken_base_is_told_before_the_first_step(case, base, capsys):
     assert "1 tensor of the base hold values that are not finite: transformer.h.1.mlp.c_fc.weight" in said
     assert planted.failed() == {"finite-training"}
     assert not planted.run.metrics.exists()
+
+
+def test_a_base_that_is_whole(case, base):
+    whole = case()
+    assert whole.assay("train", f"base={base(lambda model: None)}") == 0
+    assert whole.failed() == set()
 
 
 @pytest.mark.parametrize("plain", [True, False])

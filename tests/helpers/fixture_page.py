@@ -9,6 +9,7 @@ from assay.core.rundir import RunDir
 from assay.stages.compare.report import write_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
+INLINE = {"a", "b", "code", "i", "q", "span", "title"}  # whatever else begins, begins a word
 
 
 class Page(HTMLParser):
@@ -29,6 +30,8 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag == "section":
             self._section = dict(attrs)["aria-labelledby"]
+        if tag not in INLINE:
+            self._part(" ")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -42,8 +45,11 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open[-1:] != ["style"]:
             self.words.append(data)
-            if self._section and "section" in self.open:
-                self.sections.setdefault(self._section, []).append(data)
+            self._part(data)
+
+    def _part(self, words: str) -> None:
+        if self._section and "section" in self.open:
+            self.sections.setdefault(self._section, []).append(words)
 
     @property
     def text(self) -> str:

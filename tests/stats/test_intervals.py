@@ -6,7 +6,17 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.stats.intervals import FURTHEST, Interval, Undefined, bootstrap_t, mean, paired_interval, sd, t_interval
+from assay.stats.intervals import (
+    FURTHEST,
+    Interval,
+    Undefined,
+    bootstrap_t,
+    mean,
+    paired_interval,
+    sd,
+    share_interval,
+    t_interval,
+)
 
 numbers = st.floats(-10, 10, allow_nan=False).map(lambda x: round(x, 3))
 
@@ -126,3 +136,9 @@ def test_no_spread_no_width() -> None:
         assert isinstance(got, Interval)
         assert (got.low, got.high) == pytest.approx((0.1, 0.1))
         assert got.half_width == 0
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_of_a_share_is_clopper_and_pearsons(counts: tuple[int, int]) -> None:
+    expected = scipy.stats.binomtest(*counts).proportion_ci(0.95, method="exact")
+    assert share_interval(*counts) == pytest.approx((expected.low, expected.high), abs=1e-9)

@@ -279,6 +279,20 @@ class EvaluateConfig(Section):
         description="Questions with four answers each that base and tuned are asked.",
         json_schema_extra={"allowed": f"a list of suites ({', '.join(QUESTIONS)}) and files"},
     )
+    adherence: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Passages of training texts, and half as many of dev, that the base continues, so that a "
+        "classifier learns how the data's own continuations differ: how close does each model come to them? 0: none. "
+        "Some 60 are little. Needs `assay[metrics]`.",
+    )
+    harness: Specs = Field(
+        default_factory=list,
+        description="Tasks of lm-evaluation-harness that base and tuned are asked: names, groups, or YAML files with "
+        "one of your own. Needs `assay[harness]`; a task's data are fetched from the Hub.",
+        json_schema_extra={"allowed": "a list of names (`lm_eval ls tasks` shows them) and files"},
+    )
     continuations: int = Field(
         default=128,
         ge=0,

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 Floats = npt.NDArray[np.float64]
 Method = Literal["t", "bootstrap-t", "t+bootstrap-t"]
@@ -82,6 +82,20 @@ def t_interval(values: Sequence[float], *, level: float = 0.95) -> Interval | Un
     n = len(values)
     half = float(stdtrit(n - 1, (1 + level) / 2)) * spread / math.sqrt(n)
     return Interval(centre - half, centre + half, half, "t", level)
+
+
+def share_interval(hits: int, of: int, *, level: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a share (Clopper and Pearson 1934, Biometrika 26, 404-413): no approximation, few or many.
+
+    Args:
+        hits: how many there are.
+        of: how many there could be, at least 1.
+        level: what it covers at least.
+    """
+    tail = (1 - level) / 2
+    low = float(betaincinv(hits, of - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, of - hits, 1 - tail)) if hits < of else 1.0
+    return low, high
 
 
 def bootstrap_t(

@@ -20,6 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from assay.core.errors import InputError
 from assay.core.records import is_name
+from assay.text.metrics.ifeval import Instruction, instructions
 
 GENERIC = ("de", "en", "es", "fr", "sv")  # languages of the generic texts, by ISO 639-1
 # What a prompt's answer may be checked for, and the argument that says how.
@@ -31,6 +32,7 @@ CHECKS: dict[str, str | None] = {
 
 _SUITES = Path(__file__).resolve().parents[1] / "suites"
 _PROMPT_KEYS = ("prompt", "id", "language", "label", "checks")
+_IFEVAL_KEYS = ("key", "prompt", "instruction_id_list", "kwargs")
 _FRAME = ("Question: ", "\nAnswer: ")
 _FRAMES = {"sv": ("Fråga: ", "\nSvar: ")}  # of shipped suites in other languages
 # The keys of a question file: those of Assay, and those of the evaluation files of llm-foundry.
@@ -51,6 +53,7 @@ class Prompt:
         language: ISO 639-1 code that the answer must have, where the suite says so.
         label: the genre or style that is asked for.
         checks: a name of `CHECKS` and its argument by name, such as ``("min_words", {"n": 50})``.
+        instructions: of a row in IFEval's form.
     """
 
     id: str
@@ -58,6 +61,7 @@ class Prompt:
     language: str | None = None
     label: str | None = None
     checks: tuple[tuple[str, dict[str, Any]], ...] = ()
+    instructions: tuple[Instruction, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ Kind = TypeVar("Kind", Prompt, Question)
 def prompt_suite(name: str | Path) -> list[Prompt]:
     """The prompts of a shipped suite, or of a file: YAML and JSON Lines with the keys of `Prompt`, text line by line.
 
-    A prompt without an id is called by its number, counted from 1.
+    A prompt without an id is called by its number, counted from 1. Rows in the form of IFEval's published file
+    (arXiv 2311.07911) are read too.
 
     Raises:
         InputError: there is no such suite or file, or a prompt of it is wrong; its line and the nearest name are told.
@@ -245,6 +250,10 @@ def _mappings(row: _Row, key: str, example: str) -> Iterator[_Row]:
 
 
 def _prompt(row: _Row, number: int) -> Prompt:
+    if "instruction_id_list" in row.values:
+        _check_keys(row, _IFEVAL_KEYS, _IFEVAL_KEYS[1:], "a prompt in IFEval's form")
+        asked = tuple(instructions(row.values, row.where))
+        return Prompt(str(row.values.get("key", number)), _text(row, "prompt"), instructions=asked)
     _check_keys(row, _PROMPT_KEYS, ("prompt",), "a prompt")
     checks = _mappings(row, "checks", "- {check: min_words, n: 50}") if row.values.get("checks") is not None else ()
     return Prompt(

@@ -15,7 +15,7 @@ from assay.model import adapters
 from assay.model.load import load_base
 from assay.model.registry import locate
 from assay.model.score import Scorer, item_readings
-from assay.stages.evaluate.stage import _setting
+from assay.stages.evaluate.models import _setting
 from assay.text.tokens import Encoder, chat_template
 
 EXPERIMENT = """\

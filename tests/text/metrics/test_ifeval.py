@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from assay.core.errors import InputError
-from assay.text.metrics.ifeval import Accuracy, Instruction, accuracy, instructions
+from assay.text.metrics.ifeval import Instruction, instructions
 
 
 class English:
@@ -90,8 +90,3 @@ def test_what_cannot_be_checked_is_named(names: object, arguments: object, messa
     with pytest.raises(InputError, match=message) as caught:
         instructions({"instruction_id_list": names, "kwargs": arguments}, "prompts.jsonl:7")
     assert caught.value.where == "prompts.jsonl:7"
-
-
-def test_accuracies() -> None:
-    assert accuracy([[True, True], [True, False, False], [True]]) == Accuracy(3, 6, 2 / 3, 4 / 6)
-    assert accuracy([]) == Accuracy(0, 0, None, None)

@@ -4,7 +4,7 @@ import pytest
 
 from assay.core.errors import InputError
 from assay.data.languages import Languages
-from assay.text.metrics.language import Identifier, checked_code, language_share, told
+from assay.text.metrics.language import Identifier, checked_code, told
 
 ENGLISH = "The old house stood on the hill, and nobody knew who had built it or why it was left."
 SWEDISH = "Det gamla huset stod på kullen, och ingen visste vem som hade byggt det eller varför."
@@ -29,21 +29,9 @@ class Fixed:
         return self.code
 
 
-def test_a_translation_answered_in_english_is_found(languages: Identifier) -> None:
-    found = language_share([FRENCH, ENGLISH, ENGLISH.upper(), SWEDISH, "Oui.", ""], "fr", languages)
-    assert found.told == ["fr", "en", "en", "sv", None, None]
-    assert found.share == 1 / 4
-    assert found.others == {"en": 2, "sv": 1}
-    assert (found.expected, found.undecided, found.reason) == ("fr", 2, None)
-    assert language_share([SWEDISH], "sv-SE", languages).share == 1.0
-
-
-def test_without_a_decided_output_there_is_no_share() -> None:
-    for texts, code in ((["Oui.", "1234567890 " * 9], "fr"), ([ENGLISH], None), ([], "fr")):
-        found = language_share(texts, "fr", Fixed(code))
-        assert found.share is None
-        assert found.undecided == len(texts)
-        assert found.reason == f"none of {len(texts)} outputs is long enough and clearly in one language"
+def test_a_language_is_told(languages: Identifier) -> None:
+    texts = [FRENCH, ENGLISH, ENGLISH.upper(), SWEDISH, "Oui.", "", "1234567890 " * 9]
+    assert [told(text, languages) for text in texts] == ["fr", "en", "en", "sv", None, None, None]
 
 
 def test_letters_are_what_a_language_is_told_by() -> None:
@@ -56,4 +44,4 @@ def test_an_unknown_language_is_named() -> None:
     with pytest.raises(InputError, match=r"^here: 'english' is no language.*\n.*did you mean 'en'\?.*en, fr, sv"):
         checked_code("english", Fixed(None), "here")
     with pytest.raises(InputError, match=r"'xx'.*\n  fix: known are"):
-        language_share([], "xx", Fixed(None))
+        checked_code("xx", Fixed(None))

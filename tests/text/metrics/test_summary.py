@@ -181,7 +181,7 @@ def test_without_the_extra_the_rest_is_measured_and_the_extra_is_named() -> None
         "assert reason == \"this needs the package pyphen: pip install 'assay[metrics]'\", reason\n"
         "for call in (\n"
         "    lambda: style.reading_ease(Text('A text.', 'en')),\n"
-        "    lambda: adherence.train(['a', 'b'], ['x', 'y'], ['a'], ['x']),\n"
+        "    lambda: adherence.train(['a', 'b'], ['x', 'y'], ['a'], ['x'], interval=t_interval),\n"
         "):\n"
         "    try:\n"
         "        call()\n"

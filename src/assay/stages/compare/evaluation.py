@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from scipy.special import betaincinv
-
 from assay.core.guard import limits
 from assay.core.words import count as number
 from assay.stages.compare.evidence import Evidence, Json
@@ -23,6 +21,7 @@ from assay.stages.compare.words import (
     share_digits,
     short,
 )
+from assay.stats.intervals import share_interval
 
 # What the models are called, wherever they stand side by side; `prompt_only` is the prompt-only baseline.
 ARMS = {"base": "Base", "prompt_only": "Base with examples", "tuned": "Tuned"}
@@ -58,6 +57,7 @@ def kept(evidence: Evidence) -> Json:
         "plot": plot,
         "texts": texts,
         "suites": [_suite(one) for one in found["suites"]],
+        "tasks": _tasks((evidence.summary or {}).get("harness")),
     }
 
 
@@ -89,7 +89,7 @@ def _kept_texts(text: Json, margin: str, digits: int) -> Json:
     base = defined(text["base_bpb"])
     found = {
         "name": _name(text["name"]),
-        "note": "you asked to keep it" if text["named"] else "measured unasked",
+        "note": "you asked to keep it" if text["named"] else "measured in any case",
         "texts": count(text["groups"]),
         "base": fixed(base, 3),
         "tuned": fixed(text["tuned_bpb"], 3),
@@ -152,22 +152,46 @@ def _suite(suite: Json) -> Json:
     return found | {"only": only, "said": said}
 
 
+def _tasks(found: Json | None) -> Json | None:
+    """The metrics of lm-evaluation-harness, where its tasks were asked."""
+    if not found:
+        return None
+    return {"version": found["lm_eval"], "rows": [_task(row) for row in found["metrics"]]}
+
+
+def _task(row: Json) -> Json:
+    p, base, tuned = (defined(row[key]) for key in ("p_holm", "base", "tuned"))
+    said = f"not tested: {row.get('reason') or 'it has no p'}"
+    if p is not None and base is not None and tuned is not None:
+        up = row["higher_is_better"] is not False
+        said = "no difference shown, which does not prove that there is none"
+        if p < limits("forgetting.p").passes:
+            said = f"{'better' if (tuned > base) == up else 'worse'} than before, beyond chance"
+    return {
+        "name": row["task"],
+        "what": f"{row['metric']}, {row['shots']} examples" + (f", {count(row['n'])} questions" if row["n"] else ""),
+        "base": _task_value(base, row["base_stderr"]),
+        "tuned": _task_value(tuned, row["tuned_stderr"]),
+        "p": "none" if p is None else short(p, 2),
+        "said": said,
+    }
+
+
+def _task_value(value: float | None, error: Any) -> tuple[str, str]:
+    if value is None:
+        return ("none", "not a finite number")
+    return (fixed(value, 3), "no standard error" if defined(error) is None else f"± {fixed(error, 3)}")
+
+
 def right(rate: Any, of: int) -> tuple[str, str]:
     """A share as (``19 of 80``, ``24 % (15 to 35 %)``), with its exact 95 % interval."""
     share = defined(rate)
     if share is None or not of:
         return ("none", "")
     hits, digits = round(share * of), 0 if of < 1000 else 1
-    low, high = exact(hits, of)
+    low, high = share_interval(hits, of)
     ends = f"{fixed(100 * low, digits)} to {percent(high, digits)}"
     return (f"{count(hits)} of {count(of)}", f"{percent(share, digits)} ({ends})")
-
-
-def exact(hits: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share by Clopper and Pearson (1934): no approximation, however few there are."""
-    low = float(betaincinv(hits, of - hits + 1, 0.025)) if hits else 0.0
-    high = float(betaincinv(hits + 1, of - hits, 0.975)) if hits < of else 1.0
-    return low, high
 
 
 def recited(evidence: Evidence) -> Json:
@@ -207,7 +231,7 @@ def _recital(excess: float | None, most: float, rate: float | None, of: int) -> 
     hits = round(rate * of)
     found = (
         f"{count(hits)} of {count(of)} stretches of training text came back word for word; "
-        f"a true share of up to {percent(exact(hits, of)[1], 0)} would be in keeping with that."
+        f"a true share of up to {percent(share_interval(hits, of)[1], 0)} would be in keeping with that."
     )
     if excess <= most:
         return ["No sign of recital.", found]

@@ -23,7 +23,7 @@ REFERENCE = "reference"
 COLUMNS = ARMS | {REFERENCE: "Held-out texts"}
 # What a newcomer is to look at first; the others are folded away.
 FIRST = ("words", "stop rate", "repeated 4-grams", "distinct-2", "MTLD", "sentence length", "reading ease",
-         "known words", "checks passed", "asked language")  # fmt: skip
+         "known words", "checks passed", "all checks passed", "asked language")  # fmt: skip
 PLAIN = {
     "words": "words in a text",
     "characters": "characters in a text",
@@ -41,6 +41,7 @@ PLAIN = {
     "reading ease": "Flesch’s points for English: about 100 is easy, 0 hard",
     "grade level": "Flesch and Kincaid’s school years for English",
     "stop rate": "texts that the model ended by itself, before the limit",
+    "all checks passed": "prompts of which every such instruction was followed",
     "checks passed": "instructions of the prompts that were followed, as far as a program can tell",
     "asked language": "answers in the language that was asked for",
 }
@@ -124,8 +125,9 @@ def _answer(rows: dict[str, Json], clear: dict[str, bool | None], prompts: int) 
 def _metric(name: str, metric: Json, arms: list[str], clear: bool | None) -> Json:
     cells = [metric["arms"].get(arm) or {} for arm in arms]
     difference, share = metric["difference"], metric["unit"].startswith(("share", "different"))
-    halves = [half for cell in [*cells, difference] if (half := _half(cell))]
-    digits = decimals_for((100 if share else 1) * min(halves), at_least=0, at_most=2) if halves else 0
+    # the difference is what the row is about; where it has no spread, the finest of the others
+    half = _half(difference) or min((found for cell in cells if (found := _half(cell))), default=None)
+    digits = 0 if half is None else decimals_for((100 if share else 1) * half, at_least=0, at_most=2)
     return {
         "name": name,
         "plain": PLAIN.get(name, metric["unit"]),

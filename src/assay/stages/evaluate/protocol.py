@@ -25,6 +25,8 @@ class Protocol:
     retain: list[str]
     retain_margin: float
     questions: list[str]
+    harness: list[str]
+    adherence: int
     continuations: int
     smallest_effect: float
     claim: Claim
@@ -55,6 +57,8 @@ def protocol(experiment: Experiment) -> Protocol:
         retain=list(e.retain),
         retain_margin=e.retain_margin,
         questions=list(e.questions),
+        harness=list(e.harness),
+        adherence=e.adherence,
         continuations=e.continuations,
         smallest_effect=e.smallest_effect,
         claim=e.claim,

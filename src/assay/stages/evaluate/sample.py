@@ -16,14 +16,15 @@ from assay.model.score import Reading, item_readings
 from assay.stages.evaluate import forgetting, memorisation
 from assay.stages.evaluate.generations import Asking, examples
 from assay.stages.evaluate.protocol import Protocol
+from assay.stages.evaluate.texts import asked, passages, spread
 from assay.text.suites import Prompt, prompt_suite
 from assay.text.tokens import Encoder, Tokens, chat_template
 
 TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
 TRAIN_GROUPS = 8
+PASSAGES_BYTES = 8000  # of each group, for a classifier of style
 HELD_OUT = "held-out"
 PROMPTS = 8  # taken from the held-out texts
-PROMPT_WORDS = 8  # of a plain text
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Sample:
     probes: list[str]
     train: list[Item]
     train_readings: list[Reading]
+    own: tuple[list[Item], list[Item]]  # training and dev items that a classifier of style learns from
     remembered: forgetting.Remembered
     train_stretches: memorisation.Probes
     held_stretches: memorisation.Probes
@@ -59,7 +61,7 @@ def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, c
     """
     seed = protocol.split_seed
     test = excerpts(items, protocol.max_bytes_per_group, seed=seed)
-    some = _some_training(run, seed)
+    some = _some(run, "train", TRAIN_GROUPS, seed)
     seen = excerpts(some, TRAIN_BYTES // len({item.group for item in some}), seed=seed)
     chat = any(turn.role == "user" for item in items for turn in item.turns)
     tokens, held = Tokens.open(run.tokens), encoder.encode(items)
@@ -69,6 +71,10 @@ def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, c
         probes=pieces(test),
         train=seen,
         train_readings=item_readings(seen, encoder),
+        own=(
+            _passages(run, "train", protocol.adherence, seed),
+            _passages(run, "dev", protocol.adherence // 2, seed),
+        ),
         remembered=forgetting.load(protocol.retain, protocol.questions, encoder, seed=seed, cache=cache),
         train_stretches=memorisation.probes(tokens.starts, tokens.ids, protocol.continuations, seed=seed),
         held_stretches=memorisation.probes(held.starts, held.ids, protocol.continuations, seed=seed),
@@ -79,10 +85,17 @@ def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, c
     )
 
 
-def _some_training(run: RunDir, seed: int) -> list[Item]:
-    names = pl.scan_parquet(run.split("train")).select("group").unique().collect()["group"].to_list()
-    groups = sorted(names, key=lambda group: sha256_text(f"{seed}:{group}"))[:TRAIN_GROUPS]
-    return read_groups(run.split("train"), set(groups))
+def _some(run: RunDir, side: str, groups: int, seed: int) -> list[Item]:
+    """The items of so many groups of a side, chosen by the seed."""
+    names = pl.scan_parquet(run.split(side)).select("group").unique().collect()["group"].to_list()
+    chosen = sorted(names, key=lambda group: sha256_text(f"{seed}:{group}"))[:groups]
+    return read_groups(run.split(side), set(chosen))
+
+
+def _passages(run: RunDir, side: str, count: int, seed: int) -> list[Item]:
+    """So many passages of a side, of as many groups as there are."""
+    some = excerpts(_some(run, side, count, seed), PASSAGES_BYTES, seed=seed) if count else []
+    return spread(passages(some), count)
 
 
 def _prompts(protocol: Protocol, test: list[Item]) -> list[Prompt]:
@@ -92,13 +105,7 @@ def _prompts(protocol: Protocol, test: list[Item]) -> list[Prompt]:
         return prompt_suite(protocol.prompts)
     first = {item.group: item for item in reversed(test)}  # the first of each group
     chosen = list(reversed(first.values()))[:PROMPTS]
-    return [Prompt(item.id, asked) for item in chosen if (asked := _asked(item))]
-
-
-def _asked(item: Item) -> str:
-    """What a held-out item asks: a user's first turn, a pair's prompt, or how a text begins."""
-    found = next((turn.text for turn in item.turns if turn.role in ("user", "prompt")), None)
-    return found.strip() if found is not None else " ".join(item.text.split()[:PROMPT_WORDS])
+    return [Prompt(item.id, text) for item in chosen if (text := asked(item))]
 
 
 def own_encoder(encoder: Encoder, chat: bool) -> Encoder | None:

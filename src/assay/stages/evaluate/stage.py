@@ -6,8 +6,7 @@ import gc
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from transformers import PreTrainedModel
 
 from assay.config.schema import Experiment
 from assay.core.console import Console
-from assay.core.errors import GuardError, InputError
 from assay.core.files import (
     append_line,
     read_json,
@@ -39,56 +37,18 @@ from assay.model import adapters
 from assay.model.attention import NAME as ATTENTION
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
-from assay.model.score import Nats, Scorer, item_readings
-from assay.stages.evaluate import forgetting, generations, measure, memorisation, style
-from assay.stages.evaluate.base_scores import BOS_RULE, base_scores
-from assay.stages.evaluate.generations import Arm, continue_all
+from assay.model.score import Nats
+from assay.stages.evaluate import forgetting, generations, harness, measure, memorisation, style
+from assay.stages.evaluate.base_scores import BOS_RULE
+from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned
 from assay.stages.evaluate.protocol import Protocol, protocol
-from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample, take
 from assay.stats.verdict import group_scores, summarise
 from assay.stats.verdict import verdict as conclude
 from assay.text.tokens import Encoder, Tokens, chat_template
 
 Splits = dict[str, list[dict[str, Any]]]
-Model = PreTrainedModel | PeftModel
 Rows = list[tuple[str, int, int, float, float]]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where and how it is measured: the run, its protocol, its plan, the base, and what runs share."""
-
-    run: RunDir
-    protocol: Protocol
-    base: BaseRef
-    plan: dict[str, Any]
-    cache: Path
-    store: Store
-    console: Console
-
-    @property
-    def decisions(self) -> dict[str, Any]:
-        """What the plan decided: device, precision, threads."""
-        found: dict[str, Any] = self.plan["decisions"]
-        return found
-
-    @property
-    def dtype(self) -> str:
-        """The precision of products."""
-        return str(self.decisions["precision"]["value"])
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One model's results."""
-
-    scores: list[Nats]  # of the held-out texts
-    remembered: list[Nats]  # of the generic texts and questions
-    recited: tuple[list[bool], list[bool]]  # training stretches, held-out stretches
-    arms: dict[str, Arm]
-    template: str = "none"  # that the base was asked in: own, other, or none
-    train_bpb: float | None = None  # of the tuned
 
 
 def evaluate(
@@ -103,7 +63,9 @@ def evaluate(
         GuardError: a validity guard failed; no verdict is written.
     """
     started = time.perf_counter()
-    at = Setting(run, protocol(experiment), base, read_json(run.plan), cache, store, console)
+    names = experiment.evaluate.harness
+    tasks = harness.load(names) if names else None
+    at = Setting(run, protocol(experiment), base, read_json(run.plan), cache, store, console, tasks)
     frozen = read_manifest(run.manifest_rows)
     torch.set_num_threads(at.decisions["threads"])
     items = _held_out(run, frozen)
@@ -115,12 +77,12 @@ def evaluate(
     encoder = Encoder(tokenizer, chat_template(tokenizer, at.protocol.chat_template), "completion")
     sample = take(run, items, at.protocol, encoder, cache)
     probes = measure.probe(model, tokenizer, at.protocol.window, sample.probes)
-    before, stored_noise = _of_base(at, model, sample)
+    before, stored_noise = of_base(at, model, sample)
     _count_units(run, encoder, sample, before, probes, "4-bit" if at.protocol.four_bit else at.dtype)
     tuned_model = _tuned(run, at.protocol, model, at.decisions)
     del model
     gc.collect()
-    after = _of_tuned(at, tuned_model, sample, probes)
+    after = of_tuned(at, tuned_model, sample, probes)
     rows = _write_texts(run, sample, before.scores, after.scores)
     noise = max(probes.noise_bpb(sample.probes), stored_noise or 0.0)
     _conclude(at, sample, before, after, rows, noise, seen, started)
@@ -162,76 +124,6 @@ def _weights_are_the_trained_ones(run: RunDir) -> None:
     )
 
 
-def _of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measured, float | None]:
-    """The base's results, and how far its stored scores are off now, in bits per byte."""
-    p, encoder = at.protocol, sample.asking.encoder
-    judge = Scorer(model, encoder.tokenizer, window=p.window, stride=p.stride)
-    how: dict[str, Any] = {
-        "base_hash": at.base.hash, "setting": _setting(at.plan, p.four_bit), "store": at.store, "console": at.console,
-    }  # fmt: skip
-    scores, off = base_scores(judge, sample.readings, **how)
-    remembered, also_off = base_scores(judge, sample.remembered.readings, **how)
-    noise = max((found for found in (off, also_off) if found is not None), default=None)
-    asking, template = sample.base_asking, _template(sample)
-    if template == "own" and asking.encoder is not encoder:
-        # asked in its own template the base may well be better: then that is what the tuned model is held against
-        try:
-            own, _ = base_scores(judge, item_readings(sample.test, asking.encoder), **how)
-            prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
-        except InputError:
-            asking, template = sample.asking, "other"
-        else:
-            scores = min(scores, own, key=lambda nats: sum(float(n.sum()) for n in nats))
-    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
-    shown = [asking.ids(prompt.text, sample.shown) for prompt in sample.prompts] if sample.shown else []
-    arms = {
-        name: continue_all(model, asking.encoder, ids, p.decoding, seed=p.seed)
-        for name, ids in (("base", prompts), ("prompt_only", shown))
-        if ids
-    }
-    return Measured(scores, remembered, _recited(judge, sample), arms, template), noise
-
-
-def _template(sample: Sample) -> str:
-    tokenizer = sample.asking.encoder.tokenizer
-    return "own" if sample.asking.chat and tokenizer.chat_template is not None else "none"
-
-
-def _recited(judge: Scorer, sample: Sample) -> tuple[list[bool], list[bool]]:
-    return (
-        memorisation.continued(judge, sample.train_stretches),
-        memorisation.continued(judge, sample.held_stretches),
-    )
-
-
-def _of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Probes) -> Measured:
-    """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
-    p, asking = at.protocol, sample.asking
-    tokenizer = asking.encoder.tokenizer
-    probes = Scorer(model, tokenizer, window=p.window, stride=p.window).score(sample.probes)
-    change = measure.median_change(probes, base_probes.packed)
-    _reloads_fresh(at)
-    at.run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
-    judge = Scorer(model, tokenizer, window=p.window, stride=p.stride)
-    scores = measure.score_with_progress(judge, sample.readings, "scoring the tuned", at.console)
-    remembered = judge.score_readings(sample.remembered.readings)
-    train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
-    train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
-    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
-    arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.seed)} if prompts else {}
-    return Measured(scores, remembered, _recited(judge, sample), arms, train_bpb=train_bpb)
-
-
-def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:
-    """What of the machine and its decisions may move a score: its last digits, or in 4 bit all of them."""
-    d = plan["decisions"]
-    return {
-        "dtype": d["precision"]["value"], "device": d["device"], "threads": d["threads"],
-        "processor": plan["machine"]["processor"], "gpu": plan["machine"]["gpu"],
-        "four_bit": metadata.version("bitsandbytes") if four_bit else None,
-    }  # fmt: skip
-
-
 def _count_units(
     run: RunDir, encoder: Encoder, sample: Sample, before: Measured, probes: measure.Probes, dtype: str
 ) -> None:
@@ -256,22 +148,6 @@ def _tuned(
     if protocol.kind == "full":
         return adapters.load_tuned(run.model, dtype=decisions["precision"]["value"], device=decisions["device"])
     return adapters.load_adapter(model, run.adapter)
-
-
-def _reloads_fresh(at: Setting) -> None:
-    run, base, decisions, kind = at.run, at.base, at.decisions, at.protocol.kind
-    reference = read_json(run.reference)
-    folder = run.model if kind == "full" else run.adapter
-    again = in_new_process(
-        {
-            "base": base.spec, "cache": str(at.cache), "kind": kind, "folder": str(folder),
-            "dtype": decisions["precision"]["value"], "device": decisions["device"], "threads": decisions["threads"],
-            "window": reference["window"], "texts": reference["texts"], "base_hash": base.hash,
-        }
-    )  # fmt: skip
-    if isinstance(again, str):
-        raise GuardError("fresh-reload", f"a new process cannot load what was saved: {again}", where=str(run.path))
-    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], four_bit=at.protocol.four_bit))
 
 
 def _write_texts(
@@ -323,7 +199,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
         sample.train_stretches, sample.held_stretches, base=before.recited, tuned=after.recited
     )
     span = memorisation.longest_span([one.ids for one in said], Tokens.open(run.tokens))
-    manner = style.compare(sample, arms)
+    manner = style.compare(sample, arms, before.ear)
     run.guards.check(
         behaviour.output_hygiene(
             [one.raw for one in said], tokenizer.special_tokens, system=p.system,
@@ -338,8 +214,13 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
     )  # fmt: skip
     return {
         "forgetting": kept,
+        "harness": harness.compare(at.tasks, before.tasks, after.tasks) if at.tasks else None,
         "memorisation": recited | {"longest_span": span},
-        "generation": {"cost": {name: arm.cost for name, arm in arms.items()}, "manner": manner},
+        "generation": {
+            "cost": {name: arm.cost for name, arm in arms.items()},
+            "manner": manner,
+            "adherence": before.ear.as_json() if before.ear else None,
+        },
     }
 
 

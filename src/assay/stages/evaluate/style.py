@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.core.optional import installed
-from assay.core.records import Item
 from assay.data.languages import EXTRA, PACKAGE, Languages
+from assay.stages.evaluate.adherence import Ear
 from assay.stages.evaluate.generations import Arm
 from assay.stages.evaluate.sample import Sample
+from assay.stages.evaluate.texts import spread, written
 from assay.stats.intervals import t_interval
 from assay.text.metrics.asked import shares
 from assay.text.metrics.language import told
@@ -21,7 +21,7 @@ REFERENCE = 64  # held-out texts that the generated ones are held against
 REPEATED = "repeated 4-grams"
 
 
-def compare(sample: Sample, arms: Mapping[str, Arm]) -> dict[str, Any] | None:
+def compare(sample: Sample, arms: Mapping[str, Arm], ear: Ear | None) -> dict[str, Any] | None:
     """The table of text metrics; None where nothing was generated.
 
     The unit is the prompt. Of a chat or a pair the reference is what was answered, else the text.
@@ -31,39 +31,31 @@ def compare(sample: Sample, arms: Mapping[str, Arm]) -> dict[str, Any] | None:
     texts = {name: [one.text for one in arm.generations] for name, arm in arms.items()}
     ends = {name: [float(one.stopped) for one in arm.generations] for name, arm in arms.items()}
     better: Direction = "higher" if sample.asking.chat else "none"
-    reference = _spread(sample.test)
-    written = [_written(item) for item in reference]
+    reference = spread(sample.test, REFERENCE)
+    own = [written(item) for item in reference]
     languages = Languages() if installed(PACKAGE) else None
     return table(
         texts,
         [prompt.id for prompt in sample.prompts],
-        written,
+        own,
         interval=t_interval,
         reference_units=[item.group for item in reference],
-        language=told("\n".join(written), languages) if languages else None,
-        vocabulary=vocabulary([_written(item) for item in sample.train]),
+        language=told("\n".join(own), languages) if languages else None,
+        vocabulary=vocabulary([written(item) for item in sample.train]),
         measured={"stop rate": Measured(ends, "share of outputs", better, "nothing was generated")}
-        | _asked(sample, texts, languages),
+        | _asked(sample, texts, languages)
+        | (ear.measured(texts) if ear else {}),
     )
-
-
-def _spread(items: Sequence[Item]) -> list[Item]:
-    """The first item of each group, then the second of each, up to so many."""
-    seen: Counter[str] = Counter()
-    turns = []
-    for at, item in enumerate(items):
-        turns.append((seen[item.group], at))
-        seen[item.group] += 1
-    return [items[at] for _, at in sorted(turns)[:REFERENCE]]
 
 
 def _asked(sample: Sample, texts: Mapping[str, Sequence[str]], languages: Languages | None) -> dict[str, Measured]:
     """How far the answers do what the prompts' suite asks; nothing where it asks nothing that can be checked."""
-    if not any(prompt.checks or prompt.language for prompt in sample.prompts):
+    if not any(prompt.checks or prompt.instructions or prompt.language for prompt in sample.prompts):
         return {}
     found = {name: shares(sample.prompts, answers, languages) for name, answers in texts.items()}
     missing = {
         "checks passed": "the prompt has no check",
+        "all checks passed": "the prompt has no check",
         "asked language": "no language was asked for, or the answer is too short to tell"
         + ("" if languages else f"; needs the extra {EXTRA}"),
     }
@@ -71,11 +63,6 @@ def _asked(sample: Sample, texts: Mapping[str, Sequence[str]], languages: Langua
         what: Measured({name: own[what] for name, own in found.items()}, "share", "higher", why)
         for what, why in missing.items()
     }
-
-
-def _written(item: Item) -> str:
-    said = [turn.text for turn in item.turns if turn.role in ("assistant", "completion")]
-    return "\n".join(said) if item.turns else item.text
 
 
 def repetition(found: dict[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ It lives in memory only, and the same texts give the same numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ EXTRA = "metrics"
 BINS = 10  # of the calibration error
 CHARACTERS = 4000  # of each text that are looked at
 FEATURES = 100_000  # of words, and of characters, at most
-LEVEL = 0.95
 Floats = NDArray[np.float64]
+ShareInterval = Callable[[int, int], tuple[float, float]]  # of hits, and of how many
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,12 @@ class Adherence:
 
 
 def train(
-    texts: Sequence[str], labels: Sequence[str], dev_texts: Sequence[str], dev_labels: Sequence[str]
+    texts: Sequence[str],
+    labels: Sequence[str],
+    dev_texts: Sequence[str],
+    dev_labels: Sequence[str],
+    *,
+    interval: ShareInterval,
 ) -> Adherence | Refusal:
     """Learn the labels of training texts, and calibrate on development texts.
 
@@ -104,6 +109,7 @@ def train(
         labels: one for each.
         dev_texts: development texts, of other groups; as independent of each other as can be had.
         dev_labels: one for each.
+        interval: the estimator of a share's 95 % interval, as `assay.stats.intervals.share_interval`.
 
     Raises:
         MachineError: scikit-learn, of the extra `metrics`, is not installed.
@@ -122,7 +128,7 @@ def train(
     except ValueError as error:
         return Refusal(f"nothing can be learned from the training texts: {error}")
     answers = np.array([known.index(label) for label in dev_labels])
-    quality = _quality(_scores(pipeline, dev_texts), answers, max(wanted.values()) / len(answers))
+    quality = _quality(_scores(pipeline, dev_texts), answers, max(wanted.values()) / len(answers), interval)
     if quality.low <= quality.chance:
         return Refusal(
             f"{quality.accuracy:.0%} of {quality.texts} development texts are told right (95 % interval "
@@ -156,9 +162,9 @@ def _softmax(scores: Floats) -> Floats:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
 
 
-def _quality(scores: Floats, answers: NDArray[np.int64], chance: float) -> Quality:
+def _quality(scores: Floats, answers: NDArray[np.int64], chance: float, interval: ShareInterval) -> Quality:
     right, count = int((scores.argmax(axis=1) == answers).sum()), len(answers)
-    low, high = binomial_interval(right, count)
+    low, high = interval(right, count)
     halves = np.arange(count) % 2 == 0
     cooled = scores.copy()
     for half in (halves, ~halves):
@@ -199,13 +205,3 @@ def calibration_error(shares: Floats, answers: NDArray[np.int64]) -> float:
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(answers))
-
-
-def binomial_interval(right: int, count: int) -> tuple[float, float]:
-    """The exact interval of a share (Clopper and Pearson 1934, Biometrika 26, 404-413), at 95 %."""
-    from scipy.special import betaincinv
-
-    tail = (1 - LEVEL) / 2
-    low = float(betaincinv(right, count - right + 1, tail)) if right else 0.0
-    high = float(betaincinv(right + 1, count - right, 1 - tail)) if right < count else 1.0
-    return low, high

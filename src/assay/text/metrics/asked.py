@@ -37,6 +37,10 @@ def followed(prompt: Prompt, answer: str, languages: Identifier | None) -> float
         languages: what tells languages apart; None: languages are not checked.
     """
     results = [_passes(name, arguments, answer, languages) for name, arguments in prompt.checks]
+    results += [
+        None if one.needs_languages and languages is None else one.followed(answer, languages)
+        for one in prompt.instructions
+    ]
     known = [result for result in results if result is not None]
     return sum(known) / len(known) if known else None
 
@@ -58,10 +62,12 @@ def in_language(code: str | None, answer: str, languages: Identifier | None) -> 
 def shares(
     prompts: Sequence[Prompt], answers: Sequence[str], languages: Identifier | None
 ) -> dict[str, list[float | None]]:
-    """Per answer the share of its checks that it passes, and 1 or 0 for the language that was asked for."""
+    """Per answer the share of its checks that it passes; 1 or 0 for all of them, and for the language asked for."""
     pairs = list(zip(prompts, answers, strict=True))
+    passed = [followed(prompt, answer, languages) for prompt, answer in pairs]
     spoken = [in_language(prompt.language, answer, languages) for prompt, answer in pairs]
     return {
-        "checks passed": [followed(prompt, answer, languages) for prompt, answer in pairs],
+        "checks passed": passed,
+        "all checks passed": [None if one is None else float(one == 1) for one in passed],
         "asked language": [None if one is None else float(one) for one in spoken],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,28 +93,3 @@ def _instruction(name: str, given: Mapping[str, Any], where: str) -> Instruction
         arguments = ", ".join(f"{key} ({kind})" for key, kind in takes.items())
         raise InputError(f"{name}: {what}", where=where, fix=f"give it {arguments or 'no arguments'}") from error
     return made
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How many instructions were followed.
-
-    Args:
-        prompts: how many there were.
-        instructions: in all of them.
-        prompt_level: the share of prompts of which every instruction was followed; None without prompts.
-        instruction_level: the share of instructions that were followed; None without prompts.
-    """
-
-    prompts: int
-    instructions: int
-    prompt_level: float | None
-    instruction_level: float | None
-
-
-def accuracy(followed: Sequence[Sequence[bool]]) -> Accuracy:
-    """Prompt-level and instruction-level accuracy, from what was followed of each prompt."""
-    each = [one for some in followed for one in some]
-    if not each:
-        return Accuracy(len(followed), 0, None, None)
-    return Accuracy(len(followed), len(each), sum(map(all, followed)) / len(followed), sum(each) / len(each))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from assay.core.errors import InputError
@@ -49,44 +46,3 @@ def checked_code(language: str, languages: Identifier, where: str | None = None)
             fix=f"{meant}known are the codes of ISO 639-1: {', '.join(sorted(languages.known))}",
         )
     return code
-
-
-@dataclass(frozen=True)
-class LanguageShare:
-    """How many outputs are in the expected language.
-
-    Args:
-        expected: its code.
-        told: the code of each output, None where it is undecided.
-        share: of the decided outputs, those in the expected language; None where `reason` says why.
-        others: how many of the decided are in which other language, the most frequent first.
-        undecided: how many are too short, or in no clear language.
-        reason: why there is no share.
-    """
-
-    expected: str
-    told: list[str | None]
-    share: float | None
-    others: dict[str, int]
-    undecided: int
-    reason: str | None
-
-
-def language_share(texts: Sequence[str], expected: str, languages: Identifier) -> LanguageShare:
-    """The share of outputs in the expected language: an answer in English where a translation was asked for counts.
-
-    Args:
-        texts: the outputs, new text only.
-        expected: the language's code; a region behind it (``pt-BR``) does not matter.
-        languages: what tells them.
-
-    Raises:
-        InputError: the expected language cannot be told.
-    """
-    code = checked_code(expected, languages)
-    codes = [told(text, languages) for text in texts]
-    found = Counter(some for some in codes if some is not None)
-    decided = found.total()
-    why = None if decided else f"none of {len(codes)} outputs is long enough and clearly in one language"
-    others = {other: count for other, count in found.most_common() if other != code}
-    return LanguageShare(code, codes, found[code] / decided if decided else None, others, len(codes) - decided, why)

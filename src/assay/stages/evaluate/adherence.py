@@ -1,0 +1,87 @@
+"""How close a text is to the data's own: what a classifier says that learned them from the base's.
+
+It learns from training texts and is calibrated on development texts; of each the model is given the beginning, so that
+what it tells apart is how a text goes on and not what it is about. All are cut to one length: length is no style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from assay.core.records import Decoding, Item
+from assay.model.generate import generate
+from assay.stages.evaluate.generations import Asking
+from assay.stages.evaluate.texts import asked, continued
+from assay.stats.intervals import share_interval
+from assay.text.metrics.adherence import Adherence, Refusal, train
+from assay.text.metrics.equal import equal_length
+from assay.text.metrics.summary import Measured
+from assay.text.metrics.words import cut, words
+
+NAME = "like the data"
+OWN, BASE = "data", "base"
+
+
+@dataclass(frozen=True)
+class Ear:
+    """A classifier, or why there is none, and the words of a text that it looks at."""
+
+    found: Adherence | Refusal
+    words: int
+
+    def of(self, texts: Sequence[str]) -> list[float | None]:
+        """The probability of each text to be of the data and not of the base; None for one that is too short."""
+        if isinstance(self.found, Refusal):
+            return [None] * len(texts)
+        whole = [n for n, text in enumerate(texts) if len(words(text)) >= self.words]
+        told = self.found.probabilities([cut(texts[n], self.words) for n in whole], [OWN] * len(whole))
+        by = dict(zip(whole, told, strict=True))
+        return [by.get(n) for n in range(len(texts))]
+
+    def measured(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Measured]:
+        """The metric of each arm."""
+        refused = isinstance(self.found, Refusal)
+        why = self.found.reason if isinstance(self.found, Refusal) else f"fewer than {self.words} words"
+        arms = {name: self.of(some) for name, some in texts.items()}
+        return {NAME: Measured(arms, "share", "none" if refused else "higher", why)}
+
+    def as_json(self) -> dict[str, Any]:
+        """How good it is, or why there is none."""
+        quality = self.found.quality
+        return {
+            "words": self.words,
+            "reason": self.found.reason if isinstance(self.found, Refusal) else None,
+            "quality": asdict(quality) if quality else None,
+        }
+
+
+def learn(
+    model: Any, asking: Asking, training: Sequence[Item], dev: Sequence[Item], decoding: Decoding, *, seed: int
+) -> Ear:
+    """Have the base continue the beginnings of texts, and learn what tells its continuations from the texts' own.
+
+    Args:
+        model: the base.
+        asking: how it is asked.
+        training: items to learn from.
+        dev: items of other groups, to calibrate on.
+        decoding: as the prompts are continued.
+        seed: of the draws.
+
+    Raises:
+        MachineError: scikit-learn, of the extra `metrics`, is not installed.
+    """
+    items = [*training, *dev]
+    generated = generate(
+        model, asking.encoder.tokenizer, [asking.ids(asked(item)) for item in items], stops=asking.encoder.stops,
+        decoding=decoding, seeds=[seed + n for n in range(len(items))],
+    )  # fmt: skip
+    both = equal_length({BASE: [one.text for one in generated], OWN: [continued(item) for item in items]})
+    texts, labels, dev_texts, dev_labels = list[str](), list[str](), list[str](), list[str]()
+    for label in (BASE, OWN):
+        for number, text in zip(both.kept, both.arms[label], strict=True):
+            (texts if number < len(training) else dev_texts).append(text)
+            (labels if number < len(training) else dev_labels).append(label)
+    return Ear(train(texts, labels, dev_texts, dev_labels, interval=share_interval), both.words)

@@ -1,0 +1,165 @@
+"""What base and tuned make of one sample, each in its turn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from assay.core.console import Console
+from assay.core.errors import GuardError, InputError
+from assay.core.files import read_json
+from assay.core.rundir import RunDir
+from assay.core.store import Store
+from assay.guards import scoring
+from assay.model.registry import BaseRef
+from assay.model.score import Nats, Scorer, item_readings
+from assay.stages.evaluate import harness, measure, memorisation
+from assay.stages.evaluate.adherence import Ear, learn
+from assay.stages.evaluate.base_scores import base_scores
+from assay.stages.evaluate.generations import Arm, continue_all
+from assay.stages.evaluate.protocol import Protocol
+from assay.stages.evaluate.reload import in_new_process
+from assay.stages.evaluate.sample import Sample
+from assay.text.tokens import Encoder
+
+Model = PreTrainedModel | PeftModel
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how it is measured: the run, its protocol, its plan, the base, and what runs share."""
+
+    run: RunDir
+    protocol: Protocol
+    base: BaseRef
+    plan: dict[str, Any]
+    cache: Path
+    store: Store
+    console: Console
+    tasks: harness.Harness | None  # of lm-evaluation-harness
+
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """What the plan decided: device, precision, threads."""
+        found: dict[str, Any] = self.plan["decisions"]
+        return found
+
+    @property
+    def dtype(self) -> str:
+        """The precision of products."""
+        return str(self.decisions["precision"]["value"])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model's results."""
+
+    scores: list[Nats]  # of the held-out texts
+    remembered: list[Nats]  # of the generic texts and questions
+    recited: tuple[list[bool], list[bool]]  # training stretches, held-out stretches
+    arms: dict[str, Arm]
+    tasks: list[harness.Metric]
+    ear: Ear | None = None  # that the base taught
+    template: str = "none"  # that the base was asked in: own, other, or none
+    train_bpb: float | None = None  # of the tuned
+
+
+def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measured, float | None]:
+    """The base's results, and how far its stored scores are off now, in bits per byte."""
+    p, encoder = at.protocol, sample.asking.encoder
+    judge = Scorer(model, encoder.tokenizer, window=p.window, stride=p.stride)
+    how: dict[str, Any] = {
+        "base_hash": at.base.hash, "setting": _setting(at.plan, p.four_bit), "store": at.store, "console": at.console,
+    }  # fmt: skip
+    scores, off = base_scores(judge, sample.readings, **how)
+    remembered, also_off = base_scores(judge, sample.remembered.readings, **how)
+    noise = max((found for found in (off, also_off) if found is not None), default=None)
+    asking, template = sample.base_asking, _template(sample)
+    if template == "own" and asking.encoder is not encoder:
+        # asked in its own template the base may well be better: then that is what the tuned model is held against
+        try:
+            own, _ = base_scores(judge, item_readings(sample.test, asking.encoder), **how)
+            prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+        except InputError:
+            asking, template = sample.asking, "other"
+        else:
+            scores = min(scores, own, key=lambda nats: sum(float(n.sum()) for n in nats))
+    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+    shown = [asking.ids(prompt.text, sample.shown) for prompt in sample.prompts] if sample.shown else []
+    arms = {
+        name: continue_all(model, asking.encoder, ids, p.decoding, seed=p.seed)
+        for name, ids in (("base", prompts), ("prompt_only", shown))
+        if ids
+    }
+    ear = None
+    if p.adherence and prompts:
+        ear = learn(model, asking, *sample.own, p.decoding, seed=p.seed)
+    tasks = _tasks(at, model, encoder)
+    return Measured(scores, remembered, _recited(judge, sample), arms, tasks, ear, template), noise
+
+
+def _tasks(at: Setting, model: Model, encoder: Encoder) -> list[harness.Metric]:
+    return harness.ask(at.tasks, model, encoder.tokenizer) if at.tasks else []
+
+
+def _template(sample: Sample) -> str:
+    tokenizer = sample.asking.encoder.tokenizer
+    return "own" if sample.asking.chat and tokenizer.chat_template is not None else "none"
+
+
+def _recited(judge: Scorer, sample: Sample) -> tuple[list[bool], list[bool]]:
+    return (
+        memorisation.continued(judge, sample.train_stretches),
+        memorisation.continued(judge, sample.held_stretches),
+    )
+
+
+def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Probes) -> Measured:
+    """The tuned model's results, once it is proven to be the trained one and to differ from the base."""
+    p, asking = at.protocol, sample.asking
+    tokenizer = asking.encoder.tokenizer
+    probes = Scorer(model, tokenizer, window=p.window, stride=p.window).score(sample.probes)
+    change = measure.median_change(probes, base_probes.packed)
+    _reloads_fresh(at)
+    at.run.guards.check(scoring.adapter_effect(change, base_probes.noise_nats(), texts=len(sample.probes)))
+    judge = Scorer(model, tokenizer, window=p.window, stride=p.stride)
+    scores = measure.score_with_progress(judge, sample.readings, "scoring the tuned", at.console)
+    remembered = judge.score_readings(sample.remembered.readings)
+    train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
+    train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
+    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+    arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.seed)} if prompts else {}
+    tasks = _tasks(at, model, asking.encoder)
+    return Measured(scores, remembered, _recited(judge, sample), arms, tasks, train_bpb=train_bpb)
+
+
+def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:
+    """What of the machine and its decisions may move a score: its last digits, or in 4 bit all of them."""
+    d = plan["decisions"]
+    return {
+        "dtype": d["precision"]["value"], "device": d["device"], "threads": d["threads"],
+        "processor": plan["machine"]["processor"], "gpu": plan["machine"]["gpu"],
+        "four_bit": metadata.version("bitsandbytes") if four_bit else None,
+    }  # fmt: skip
+
+
+def _reloads_fresh(at: Setting) -> None:
+    run, base, decisions, kind = at.run, at.base, at.decisions, at.protocol.kind
+    reference = read_json(run.reference)
+    folder = run.model if kind == "full" else run.adapter
+    again = in_new_process(
+        {
+            "base": base.spec, "cache": str(at.cache), "kind": kind, "folder": str(folder),
+            "dtype": decisions["precision"]["value"], "device": decisions["device"], "threads": decisions["threads"],
+            "window": reference["window"], "texts": reference["texts"], "base_hash": base.hash,
+        }
+    )  # fmt: skip
+    if isinstance(again, str):
+        raise GuardError("fresh-reload", f"a new process cannot load what was saved: {again}", where=str(run.path))
+    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], four_bit=at.protocol.four_bit))
