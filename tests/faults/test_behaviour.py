@@ -65,16 +65,16 @@ def test_a_language_that_is_mixed_in_is_kept(bilingual, swedish):
 
 
 def with_passages(rows: list[dict[str, str]], passage: Callable[[int], str]) -> list[dict[str, str]]:
-    """The rows, those of the training side with a passage in their middle, less than half of each."""
+    """The beginnings of the rows, those of the training side behind a passage, less than half of each."""
     sides = split_groups(sorted({row["play"] for row in rows}), 3, 7, 0)
     return [
-        row | {"text": row["text"][:200] + passage(n) + row["text"][200:]} if sides[row["play"]] == "train" else row
+        row | {"text": (passage(n) if sides[row["play"]] == "train" else "") + row["text"][:200]}
         for n, row in enumerate(rows)
     ]
 
 
 REPEATED = (
-    "adapter.kind=full", "data.split.dev=3", "data.split.test=7", "train.max_length=256", "train.steps=150",
+    "adapter.kind=full", "data.split.dev=3", "data.split.test=7", "train.max_length=256", "train.steps=220",
     "train.learning_rate=0.004", "evaluate.prompts=[]",
 )  # fmt: skip
 
@@ -83,7 +83,7 @@ REPEATED = (
 def passage(plays) -> Callable[[int], str]:
     """Passages of a play of which no row is."""
     text = list(plays.values())[-1]
-    return lambda n: text[20_000 + 200 * n :][:200]
+    return lambda n: text[20_000 + 190 * n :][:190]
 
 
 @pytest.mark.fault("memorisation")
@@ -125,8 +125,11 @@ def chats(case, learned) -> Callable[..., Any]:
     return make
 
 
-SYSTEM = "you are a guide to the old city at the sea"
-TALK = ("adapter.kind=full", "train.steps=60", "train.learning_rate=0.003", "evaluate.decoding.max_new_tokens=60")
+SYSTEM = " ".join(["softly"] * 9)
+TALK = (
+    "adapter.kind=full", "train.max_length=256", "train.steps=60", "train.learning_rate=0.003",
+    "evaluate.decoding.max_new_tokens=80",
+)  # fmt: skip
 SYLLABLES = ("ka", "lo", "mi", "nu", "re", "ba", "do", "fe", "gi")
 
 

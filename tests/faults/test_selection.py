@@ -35,7 +35,10 @@ def sides(case, rows) -> Callable[[bool], Any]:
     return make
 
 
-BEST = ("train.result=best", "train.eval_every=4", "evaluate.prompts=[]", "evaluate.continuations=0")
+BEST = (
+    "train.result=best", "train.eval_every=4", "data.clean.duplicates=keep", "evaluate.prompts=[]",
+    "evaluate.continuations=0",
+)  # fmt: skip
 PATIENT = (*BEST, "train.patience=2")
 
 
@@ -68,7 +71,7 @@ def documents(case, plays) -> Any:
         start = text.index("\n", 9000) + 1
         (folder / f"{name}.txt").write_text(text[start : start + 2400].encode()[:1999].decode("utf-8", "ignore"))
     text = made.file.read_text().replace("source: rows.csv", "source: documents/*.txt").replace("  group: play\n", "")
-    made.file.write_text(text.replace("data:\n", "data:\n  chunk: {by: length, max_bytes: 400}\n"))
+    made.file.write_text(text.replace("data:\n", "data:\n  chunk: {by: length, max_bytes: 440}\n"))
     return made
 
 
@@ -97,17 +100,15 @@ def interrupted(case) -> Any:
     """A training that was told to stop in its course."""
     made = case()
     command = [sys.executable, "-m", "assay", "train", str(made.file), "--runs-dir", str(made.runs)]
-    process = subprocess.Popen(
-        [*command, *(part for value in OFTEN for part in ("--set", value))],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    until = time.monotonic() + 240
-    while not list(made.runs.glob("tiny/*/train/checkpoints/step-000002")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until
-        time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=120) == 130
+    sets = [part for value in OFTEN for part in ("--set", value)]
+    with subprocess.Popen([*command, *sets], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        until = time.monotonic() + 240
+        while not list(made.runs.glob("tiny/*/train/checkpoints/step-000002")):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 130
     return made
 
 

@@ -210,7 +210,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
         ),
         behaviour.forgetting(kept),
         behaviour.memorisation(recited, span),
-        behaviour.style_fairness(**style.repetition(manner)),
+        behaviour.style_fairness(**style.repetition(sample, [one.text for one in said])),
     )  # fmt: skip
     return {
         "forgetting": kept,

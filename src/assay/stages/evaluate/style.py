@@ -65,15 +65,23 @@ def _asked(sample: Sample, texts: Mapping[str, Sequence[str]], languages: Langua
     }
 
 
-def repetition(found: dict[str, Any] | None) -> dict[str, Any]:
-    """What the guard on repetition asks for."""
-    if found is None:
+def repetition(sample: Sample, tuned: Sequence[str]) -> dict[str, Any]:
+    """What the guard on repetition asks for: the tuned model's texts beside held-out ones, cut to one length.
+
+    The other arms have no part in it: one that says nothing would leave no text to compare.
+    """
+    if not tuned:
         return {"generated": None, "reference": None, "low": None, "texts": 0, "words": None}
-    means = found["metrics"][REPEATED]["arms"]
+    reference = spread(sample.test, REFERENCE)
+    found = table(
+        {"tuned": tuned}, [prompt.id for prompt in sample.prompts], [written(item) for item in reference],
+        interval=t_interval, reference_units=[item.group for item in reference],
+    )  # fmt: skip
+    arms, equal = found["metrics"][REPEATED]["arms"], found["equal_length"]
     return {
-        "generated": means["tuned"]["mean"] if "tuned" in means else None,
-        "low": means["tuned"].get("low") if "tuned" in means else None,
-        "reference": means["reference"]["mean"] if "reference" in means else None,
-        "texts": found["equal_length"]["kept"],
-        "words": found["equal_length"]["words"],
+        "generated": arms["tuned"]["mean"],
+        "low": arms["tuned"]["low"],
+        "reference": arms["reference"]["mean"],
+        "texts": equal["kept"],
+        "words": equal["words"],
     }
