@@ -76,7 +76,7 @@ def judged(target: str, *, runs_dir: Path, overrides: Sequence[str] = (), consol
     """
     from assay.stages.compare.report import write_report
     from assay.stages.evaluate.judge import Judge, judge_run
-    from assay.stages.evaluate.pairs import check_rating
+    from assay.stages.evaluate.pairs import answers_of_people, check_rating
 
     run = resolve_run(target, runs_dir)
     asked = load_experiment(run.resolved, overrides).experiment.evaluate.judge
@@ -86,23 +86,25 @@ def judged(target: str, *, runs_dir: Path, overrides: Sequence[str] = (), consol
             fix="--set evaluate.judge.url=http://localhost:8080/v1 --set evaluate.judge.model=NAME",
         )  # fmt: skip
     with run.lock():
-        judge_run(run, Judge(**asked.model_dump()), console=console or Console())
+        people = answers_of_people(run)
+        judge_run(run, Judge(**asked.model_dump()), console=console or Console(), people=people)
         check_rating(run)
         write_report(run)
     return run
 
 
-def rating_sheet(target: str, sheet: Path, *, runs_dir: Path, stars: bool = False) -> int:
+def rating_sheet(target: str, sheet: Path, *, runs_dir: Path, stars: bool = False, anchors: Path | None = None) -> int:
     """Write a blind sheet of a run's generated texts for people to fill in; its number of rows.
 
     Raises:
-        InputError: the run has no texts, or the sheet is already there.
+        InputError: the run has no texts, the sheet is already there, or a line of `anchors` is no anchor.
     """
+    from assay.stages.evaluate.anchors import read_anchors
     from assay.stages.evaluate.rating import write_rating_sheet
 
     run = resolve_run(target, runs_dir)
     with run.lock():
-        return write_rating_sheet(run, sheet, stars=stars)
+        return write_rating_sheet(run, sheet, stars=stars, anchors=read_anchors(anchors) if anchors else ())
 
 
 def rated(target: str, sheets: Sequence[Path], *, runs_dir: Path) -> RunDir:

@@ -290,6 +290,8 @@ def _perform(run: RunDir, work: Work, stage: str) -> None:
     run.begin(stage)
     forget_peak()  # of the stage before
     run.guards.drop_stages(*STAGES[STAGES.index(stage) :])
+    if stage != "report":
+        run.guards.drop_stages("rate")  # of texts that are made anew
     if stage == "evaluate":
         shutil.rmtree(run.evaluate, ignore_errors=True)  # numbers of an earlier evaluation must not pass for these
     outputs = _STAGES[stage](run, work)

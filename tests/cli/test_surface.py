@@ -21,7 +21,7 @@ SURFACE = {
     "guards": {"run", "--runs-dir", "--json"},
     "compare": {"runs", "--runs-dir", "--json"},
     "judge": {"run", "--runs-dir", "--set", "--quiet"},
-    "rate": {"run", "--write", "--read", "--stars", "--runs-dir"},
+    "rate": {"run", "--write", "--read", "--stars", "--anchors", "--runs-dir"},
     "models": {"--json"},
     "recipes": {"name", "--json"},
     "doctor": {"--runs-dir", "--json"},

@@ -74,7 +74,7 @@ def with_passages(rows: list[dict[str, str]], passage: Callable[[int], str]) -> 
 
 
 REPEATED = (
-    "adapter.kind=full", "data.split.dev=3", "data.split.test=7", "train.max_length=256", "train.steps=220",
+    "adapter.kind=full", "data.split.dev=3", "data.split.test=7", "train.max_length=256", "train.steps=120",
     "train.learning_rate=0.004", "evaluate.prompts=[]",
 )  # fmt: skip
 
@@ -86,9 +86,12 @@ def passage(plays) -> Callable[[int], str]:
     return lambda n: text[20_000 + 190 * n :][:190]
 
 
+REFRAIN = "With hey, ho, the wind and the rain, For the rain it raineth every day. "
+
+
 @pytest.mark.fault("memorisation")
-def test_a_passage_in_every_row_is_recited(case, rows, learned, passage):
-    made = case(with_passages(rows, lambda n: passage(0)))
+def test_a_refrain_in_every_row_is_recited(case, rows, learned):
+    made = case(with_passages(rows, lambda n: (3 * REFRAIN)[:190]))
     assert made.assay("run", f"base={learned}", *REPEATED) == 0
     assert made.failed() == {"memorisation"}
 

@@ -49,7 +49,7 @@ def test_output_hygiene(clean: int, dirty: int, status: str) -> None:
     ],
 )
 def test_output_hygiene_finds_the_system_prompt(said: str, status: str) -> None:
-    assert sound(output_hygiene([said, said], ["<s>"], system=SYSTEM)).status == status
+    assert sound(output_hygiene([said, said], ["<s>"], systems={"Be kind.", SYSTEM})).status == status
 
 
 @pytest.mark.parametrize(("ended", "status"), [(10, "pass"), (9, "pass"), (8, "warn"), (0, "warn")])

@@ -8,7 +8,7 @@ import pytest
 from assay.core.guard import GuardRecord
 from assay.guards.comparison import common_currency, one_change, selection_hygiene
 
-HOW = {"window": 512, "stride": 512, "bos_rule": "own prefix", "tokenizer_sha256": "a"}
+HOW = {"window": 512, "stride": 512, "bos_rule": "own prefix", "dtype": "fp32", "tokenizer_sha256": "a"}
 
 
 def sound(record: GuardRecord) -> GuardRecord:
@@ -39,6 +39,7 @@ def test_selection_hygiene(looks: int, chosen: list[str], shared: int, status: s
         ({}, True, 0.0, "pass"),
         ({"tokenizer_sha256": "b"}, True, 0.0, "pass"),
         ({"window": 256}, True, 0.0, "fail"),
+        ({"dtype": "bf16"}, True, 0.0, "warn"),
         ({"stride": 256}, True, 0.0, "fail"),
         ({"bos_rule": "none"}, True, 0.0, "fail"),
         ({}, False, 0.0, "fail"),
@@ -60,12 +61,17 @@ def test_common_currency(other: dict[str, Any], same: bool, lossy: float, status
         (["adapter.rank"], [], None, "pass"),
         (["adapter.rank"], ["seed"], None, "warn"),
         (["adapter.rank", "adapter.alpha"], [], None, "fail"),
-        ([], [], "nested", "pass"),
+        ([], [], "nested", "warn"),
         (["train.steps"], [], "nested", "fail"),
         ([], [], "other", "fail"),
     ],
 )
 def test_one_change(changes: list[str], harmless: list[str], data: str | None, status: str) -> None:
-    record = sound(one_change(changes, harmless, data=data))
+    record = sound(one_change(changes, harmless, data=data, steps=(30, 30)))
     assert record.status == status
     assert all(key in record.why for key in changes)
+
+
+def test_more_data_are_told_with_the_steps_that_they_took() -> None:
+    assert "both at 30 steps" in one_change([], [], data="nested", steps=(30, 30)).why
+    assert "at 30 and 60 steps" in one_change([], [], data="nested", steps=(30, 60)).why

@@ -72,6 +72,13 @@ def test_power(sd: float, n: int, smallest: float, status: str) -> None:
     assert f"{n} held-out groups" in record.why
 
 
+def test_power_asks_for_more_groups_with_every_look() -> None:
+    assert power(difference(0.1, 0.001, 6), 0.01).status == "warn"  # of 30 groups that an interval wants
+    second = power(difference(0.1, 0.001, 6), 0.01, looks=2)  # 2 · 2 ÷ 2⁶ = .0625
+    assert (second.status, second.threshold["groups"]["warn"]) == ("fail", 7)
+    assert "with fewer than 7 nothing can be concluded over 2 looks at them" in second.why
+
+
 def test_power_without_spread_is_no_pass() -> None:
     nat = 1000 * math.log(2)
     flat = summarise(group_scores((f"g{i}", 250, 1000, 2 * nat, nat) for i in range(40)))

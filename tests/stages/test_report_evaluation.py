@@ -199,6 +199,27 @@ def test_the_table_of_metrics(example: Page) -> None:
         assert words in said
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            None,
+            "Of 60 dev passages, half of them continued by the base, it tells 90 % right (79 to 96 %; guessing: 50 %)",
+        ),
+        ("50% of 60 development texts are told right", "There is none: 50% of 60 development texts are told right."),
+    ],
+)
+def test_a_classifier_is_shown_with_how_good_it_is(run: RunDir, reason: str | None, words: str) -> None:
+    quality = {"texts": 60, "accuracy": 0.9, "low": 0.79, "high": 0.96, "chance": 0.5, "temperature": 1.0, "ece": 0.1}
+    generation = json.loads(run.summary.read_text())["generation"]
+    assert "Like the data" not in page_of(run).section("manner")
+    edit(
+        run.summary,
+        {"generation": generation | {"adherence": {"words": 40, "reason": reason, "quality": quality}}},
+    )
+    assert words in page_of(run).section("manner")
+
+
 def test_beyond_chance_is_the_paired_t_test_by_benjamini_and_hochberg() -> None:
     draw = random.Random(1)
     samples = {f"metric-{i}": [draw.gauss(i / 8, 1.0) for _ in range(9)] for i in range(20)}

@@ -234,8 +234,17 @@ def test_every_look_at_the_test_texts_counts() -> None:
     _, difference = judged(spread(0.097, 0.0144, 8))
     assert verdict(difference, smallest_effect=0.005, looks=6).outcome == "better"
     seventh = verdict(difference, smallest_effect=0.005, looks=7)  # 7 · 2 ÷ 2^8 = .0547
-    assert seventh.outcome == "not-shown"
-    assert "p = .055 over 7 looks" in seventh.sentence
+    assert seventh.outcome == "cannot-conclude"
+    assert "8 held-out groups can reach p = 0.055 over 7 looks at best, 9 could conclude" in seventh.sentence
+    assert "at least 9 are needed" in seventh.plain
+
+
+def test_where_the_looks_alone_stand_in_the_way_it_says_so() -> None:
+    _, difference = judged([0.05, 0.09, 0.06, 0.11, 0.04, 0.1, 0.07, -0.005, 0.06, 0.08])
+    assert verdict(difference, smallest_effect=0.005).outcome == "better"
+    many = verdict(difference, smallest_effect=0.005, looks=20)
+    assert many.outcome == "not-shown"
+    assert "the interval lies above 0, the sign-flip test agrees, but not over so many looks" in many.sentence
 
 
 def test_forgetting_ends_the_sentence() -> None:

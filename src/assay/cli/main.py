@@ -262,12 +262,20 @@ def rate(
         typer.Option("--read", metavar="CSV", help="Read a filled-in sheet; one per rater, repeatable."),
     ] = None,
     stars: Annotated[bool, typer.Option("--stars", help="With --write: also ask for 1 to 5 stars per text.")] = False,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(
+            "--anchors",
+            metavar="JSONL",
+            help='With --write: texts whose stars are agreed on, rated first: {"text": ..., "stars": 3} on each line.',
+        ),
+    ] = None,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Let people compare a run's generated texts without knowing which is whose."""
     from assay.cli import preferences
 
-    preferences.rate(run, write, read or [], stars, runs_dir, Console())
+    preferences.rate(run, write, read or [], runs_dir, Console(), stars=stars, anchors=anchors)
 
 
 @app.command()

@@ -24,7 +24,16 @@ def judge(name: str, runs_dir: Path, overrides: Sequence[str], console: Console)
     _say(run, run.judge, console)
 
 
-def rate(name: str, write: Path | None, read: Sequence[Path], stars: bool, runs_dir: Path, console: Console) -> None:
+def rate(
+    name: str,
+    write: Path | None,
+    read: Sequence[Path],
+    runs_dir: Path,
+    console: Console,
+    *,
+    stars: bool = False,
+    anchors: Path | None = None,
+) -> None:
     """Write a sheet, or read filled-in ones and print what people prefer.
 
     Raises:
@@ -36,7 +45,7 @@ def rate(name: str, write: Path | None, read: Sequence[Path], stars: bool, runs_
             fix="assay rate RUN --write sheet.csv, then --read sheet.csv",
         )
     if write is not None:
-        rows = byhand.rating_sheet(name, write, runs_dir=runs_dir, stars=stars)
+        rows = byhand.rating_sheet(name, write, runs_dir=runs_dir, stars=stars, anchors=anchors)
         console.result(
             f"{write}: {rows} pairs. Give each rater a copy, named after them; each fills in 1, 2 or tie. "
             f"Then: assay rate {name} --read {write}"
@@ -60,4 +69,5 @@ def _line(one: dict[str, Any]) -> str:
     share = f"{100 * rate['mean']:.0f} %"
     if rate["low"] is not None:
         share += f" [{100 * rate['low']:.0f}, {100 * rate['high']:.0f}]"
-    return f"{one['arm']} against {one['against']}: preferred in {share} of {one['pairs']} pairs, ties as halves"
+    pairs = one["pairs"] + one["equal"]
+    return f"{one['arm']} against {one['against']}: preferred in {share} of {pairs} pairs, ties as halves"

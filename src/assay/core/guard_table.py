@@ -154,7 +154,7 @@ GUARDS: dict[str, Guard] = {
     "seeds": Guard(
         "O", "report",
         "How many training seeds stand behind the claim: with fewer than three it holds for this checkpoint only.",
-        "repeat the run with other seeds, or set evaluate.claim to checkpoint",
+        "set evaluate.claim to checkpoint: a run is one seed",
         "arXiv 2103.03098",
     ),
     "output-hygiene": Guard(

@@ -21,7 +21,7 @@ from assay.core.errors import InputError
 from assay.core.files import sha256_file
 from assay.data.download import check_hash, download_book, download_url, download_wheel
 from assay.data.hub_files import matches
-from assay.data.urls import HIDDEN, shown_url
+from assay.data.urls import refuse_secret, shown_url
 
 _PYPI = re.compile(r"pypi:([^/=]+==[^/]+)/(.+)")
 _GUTENBERG = re.compile(r"gutenberg:(\d{1,6})")
@@ -181,12 +181,7 @@ def _locate_one(spec: str, sha256: str | None, cache: Path) -> tuple[list[Source
         book = download_book(int(match[1]), sha256=sha256, cache=cache)
         return [SourceFile("", spec, partial(_open, book), public=True, parts=("gutenberg", book.name))], None
     if _URL.fullmatch(spec):
-        if shown_url(spec).count(HIDDEN):
-            raise InputError(
-                "the address holds a password or key, which would be written into the run's files",
-                where=shown_url(spec),
-                fix="download the file yourself, and set data.source to it",
-            )
+        refuse_secret(spec, where=shown_url(spec), fix="download the file yourself, and set data.source to it")
         file = download_url(spec, sha256=sha256, cache=cache)
         return [SourceFile("", shown_url(spec), partial(_open, file), parts=file.resolve().parts)], None
     if spec.startswith("hub:"):

@@ -75,6 +75,17 @@ def _parts(url: str) -> SplitResult | None:
         return None
 
 
+def refuse_secret(url: str, *, where: str, fix: str) -> None:
+    """Refuse an address that would write a password or key into a run's files.
+
+    Raises:
+        InputError: it holds one.
+    """
+    if HIDDEN in shown_url(url):
+        what = "the address holds a password or key, which would be written into the run's files"
+        raise InputError(what, where=where, fix=fix)
+
+
 def shown_url(url: str) -> str:
     """The address as it may be shown and written down: without user, password, and secrets in its query.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from assay.core.guard import GuardRecord, Status, limits, record, worst
@@ -13,7 +13,7 @@ def output_hygiene(
     outputs: Sequence[str],
     special_tokens: Sequence[str],
     *,
-    system: str | None = None,
+    systems: Collection[str] = (),
     stopped: Sequence[bool] | None = None,
 ) -> GuardRecord:
     """Do generated texts hold template tokens or the system prompt, and do answers end by themselves?
@@ -21,7 +21,7 @@ def output_hygiene(
     Args:
         outputs: the newly generated text of each output, without its prompt, special tokens spelt out.
         special_tokens: the spellings of the tokenizer's special and template tokens.
-        system: the system prompt of chats.
+        systems: the system prompts of chats.
         stopped: of answers in a chat, whether each ended before the limit; None: raw text, which need not end.
     """
     bound, ends = limits("output-hygiene.share"), limits("output-hygiene.stop_rate")
@@ -30,7 +30,7 @@ def output_hygiene(
     if not outputs:
         return record("output-hygiene", "skip", "no text was generated", threshold=threshold)
     marks = [token for token in special_tokens if token]
-    leaks = _runs_of_words(system or "", run)
+    leaks = {words for system in systems for words in _runs_of_words(system, run)}
     found = {
         i: [
             *(token for token in marks if token in text),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from assay.core.guard import GuardRecord, Status, limits, record
+from assay.core.guard import GuardRecord, Status, limits, record, worst
 from assay.guards.wording import bounds, count, named, sentence
 
 
@@ -40,7 +40,7 @@ def common_currency(one: Mapping[str, Any], other: Mapping[str, Any], *, same_te
     """May the numbers of two runs stand beside each other?
 
     Args:
-        one: how a run was measured: `window`, `stride`, `bos_rule`, `tokenizer_sha256`.
+        one: how a run was measured: `window`, `stride`, `bos_rule`, `dtype`, `tokenizer_sha256`.
         other: likewise.
         same_texts: whether both were measured on the same test texts.
         lossy: the larger of both tokenizers' shares of bytes that do not survive encoding and decoding.
@@ -48,11 +48,20 @@ def common_currency(one: Mapping[str, Any], other: Mapping[str, Any], *, same_te
     bound = limits("common-currency.lossy")
     differing = [key for key in ("window", "stride", "bos_rule") if one[key] != other[key]]
     tokenizers = one["tokenizer_sha256"] != other["tokenizer_sha256"]
-    measured = {"same_texts": same_texts, "differing": differing, "tokenizers_differ": tokenizers, "lossy": lossy}
+    measured = {
+        "same_texts": same_texts,
+        "differing": differing,
+        "dtypes": [one["dtype"], other["dtype"]],
+        "tokenizers_differ": tokenizers,
+        "lossy": lossy,
+    }
     wrong = [f"{key} is {one[key]} and {other[key]}" for key in differing]
+    precision = one["dtype"] != other["dtype"]
     if not same_texts:
         wrong.insert(0, "the test texts are not the same")
-    status: Status = "fail" if wrong else bound.status(lossy)
+    status: Status = "fail" if wrong else worst([bound.status(lossy), "warn" if precision else "pass"])
+    if precision:
+        wrong.append(f"products in {one['dtype']} and {other['dtype']}, which round differently")
     if lossy:
         wrong.append(f"{100 * lossy:.2g} % of the bytes do not survive encoding and decoding")
     why = sentence(wrong) or "the same test texts, window, stride and beginning of texts" + (
@@ -61,16 +70,19 @@ def common_currency(one: Mapping[str, Any], other: Mapping[str, Any], *, same_te
     return record("common-currency", status, why, measured=measured, threshold=bounds(bound))
 
 
-def one_change(changes: Collection[str], harmless: Collection[str], *, data: str | None) -> GuardRecord:
+def one_change(
+    changes: Collection[str], harmless: Collection[str], *, data: str | None, steps: tuple[int, int]
+) -> GuardRecord:
     """Do two runs differ in one thing, so that the difference can be put down to it?
 
     Args:
         changes: keys of the experiment that differ and may have moved the result.
         harmless: keys that differ and cannot have.
         data: how the training data differ where they do: `nested` (the smaller part of the larger) or `other`.
+        steps: that both were trained for: more data at as many epochs are also more steps.
     """
     total = len(changes) + (data is not None)
-    measured = {"changes": sorted(changes), "harmless": sorted(harmless), "data": data}
+    measured = {"changes": sorted(changes), "harmless": sorted(harmless), "data": data, "steps": list(steps)}
     what = [*sorted(changes), *(["the training data"] if data else [])]
     status: Status
     if data == "other":
@@ -81,7 +93,15 @@ def one_change(changes: Collection[str], harmless: Collection[str], *, data: str
     elif total > limits("one-change.changes").passes:
         status, why = "fail", f"{count(total, 'thing')} differ: {named(what, most=6)}"
     elif not total:
-        status, why = "pass", "the runs differ in nothing that decides the result"
+        what_else = "their training seed alone" if "seed" in harmless else "nothing that decides the result"
+        status, why = "pass", f"the runs differ in {what_else}"
+    elif data:
+        held = f"both at {count(steps[0], 'step')}" if steps[0] == steps[1] else f"at {steps[0]} and {steps[1]} steps"
+        status = "warn"
+        why = (
+            f"the runs differ in the number of training rows, {held}: what more data do takes the comparison at equal "
+            "steps and the one at equal epochs"
+        )
     else:
         status, why = (
             ("warn" if harmless else "pass"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.core.guard import GuardRecord, Status, limits, record
 from assay.guards.wording import bounds, count, finite, named, sentence
+from assay.stats.tests import groups_needed
 from assay.stats.verdict import Claim, Difference, Outcome, Verdict, bpb_text
 
 _STATUS: dict[Outcome, Status] = {
@@ -31,21 +32,24 @@ def paired_verdict(verdict: Verdict, difference: Difference) -> GuardRecord:
     )  # fmt: skip
 
 
-def power(difference: Difference, smallest_effect: float) -> GuardRecord:
+def power(difference: Difference, smallest_effect: float, *, looks: int = 1) -> GuardRecord:
     """Could these held-out groups have shown the smallest effect worth having?
 
     Args:
         difference: the result, with its number of groups and minimum detectable effect (bits per byte).
         smallest_effect: the least gain worth having, in bits per byte.
+        looks: how many different weights were measured on these groups.
     """
     bound = limits("power.groups")
+    needed = max(int(bound.warns), groups_needed(limits("paired-verdict.p").passes, looks))
     n, found = difference.n_groups, difference.mde
-    status = bound.status(n)
+    status = "fail" if n < needed else bound.status(n)
     if status == "pass" and (found is None or found > smallest_effect):
         status = "warn"
     groups = count(n, "held-out group")
     if status == "fail":
-        why = f"{groups}: with fewer than {bound.warns:g} nothing can be concluded"
+        why = f"{groups}: with fewer than {needed} nothing can be concluded"
+        why += f" over {looks} looks at them" if looks > 1 else ""
     elif found is None:
         why = f"{groups}; what they could have found is unknown: {difference.reason or 'no spread is known'}"
     else:
@@ -59,7 +63,7 @@ def power(difference: Difference, smallest_effect: float) -> GuardRecord:
     return record(
         "power", status, why, stage="report",
         measured={"groups": n, "mde": found, "groups_for_half": difference.groups_for_half},
-        threshold={"groups": bounds(bound), "mde": smallest_effect},
+        threshold={"groups": bounds(bound) | {"warn": needed}, "mde": smallest_effect},
     )  # fmt: skip
 
 

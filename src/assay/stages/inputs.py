@@ -11,6 +11,7 @@ from assay.core.files import sha256_file
 from assay.core.optional import installed, missing
 from assay.core.records import is_name
 from assay.data.sources import source_fingerprint
+from assay.data.urls import refuse_secret
 from assay.text.suites import generic_texts, prompt_suite, questions
 
 
@@ -22,6 +23,9 @@ def evaluation_content(evaluate: EvaluateConfig, cache: Path) -> dict[str, Any]:
         MachineError: a package is not installed that this takes.
     """
     found: dict[str, Any] = {}
+    if evaluate.judge.url:
+        fix = "put the key into an environment variable, and name it in evaluate.judge.api_key_env"
+        refuse_secret(evaluate.judge.url, where="evaluate.judge.url", fix=fix)
     if isinstance(evaluate.prompts, str) and evaluate.prompts != HELD_OUT:
         prompt_suite(evaluate.prompts)
         found["prompts"] = _hash(evaluate.prompts)

@@ -179,6 +179,7 @@ class Verdict:
     scope: Claim
     seeds: int
     smallest_effect: float
+    looks: int = 1
 
     def as_json(self) -> dict[str, Any]:
         """All fields, as plain JSON values."""
@@ -198,7 +199,7 @@ def verdict(
     """The verdict on a paired difference, by the rules of the guards paired-verdict, power and seeds.
 
     Args:
-        difference: of `summarise`.
+        difference: of `summarise`, with alpha ÷ looks.
         smallest_effect: the least gain worth having, in bits per byte.
         claim: what is to be claimed; "recipe" is granted from three seeds up.
         seeds: number of training seeds behind the numbers.
@@ -214,13 +215,19 @@ def verdict(
     parts = [_sentence(outcome, difference, smallest_effect, alpha, looks), tail, *filter(None, [forgetting])]
     sentence = "; ".join(parts)
     return Verdict(
-        outcome, sentence, _plain(outcome, difference, smallest_effect, alpha), scope, seeds, smallest_effect
+        outcome,
+        sentence,
+        _plain(outcome, difference, smallest_effect, alpha, looks),
+        scope,
+        seeds,
+        smallest_effect,
+        looks,
     )
 
 
 def _outcome(d: Difference, smallest_effect: float, alpha: float, looks: int) -> Outcome:
     p = over_looks(d.p, looks)
-    if d.low is None or d.high is None or p is None or d.n_groups < groups_needed(alpha):
+    if d.low is None or d.high is None or p is None or d.n_groups < groups_needed(alpha, looks):
         return "cannot-conclude"
     if d.high < 0:
         return "worse"
@@ -281,7 +288,7 @@ def _sentence(outcome: Outcome, d: Difference, smallest_effect: float, alpha: fl
     p = over_looks(d.p, looks)
     evidence = f"({_groups(d.n_groups)}, {p_text(p, alpha)}{f' over {looks} looks' if looks > 1 else ''})"
     if outcome == "cannot-conclude":
-        return _cannot(d, alpha)
+        return _cannot(d, alpha, looks)
     if outcome == "better":
         return f"better by {amount_text(d)} {evidence}"
     if outcome == "better-but-small":
@@ -295,7 +302,7 @@ def _sentence(outcome: Outcome, d: Difference, smallest_effect: float, alpha: fl
     why = ""
     if above != unlikely:
         why = "; " + (
-            "the interval lies above 0, the sign-flip test does not agree"
+            f"the interval lies above 0, the sign-flip test {_disagrees(d.p, alpha)}"
             if above
             else "the sign-flip test speaks for a difference, the interval reaches 0"
         )
@@ -305,10 +312,16 @@ def _sentence(outcome: Outcome, d: Difference, smallest_effect: float, alpha: fl
     return f"not shown: the difference is {amount_text(d)} {evidence}{why}{found}"
 
 
-def _cannot(d: Difference, alpha: float) -> str:
-    needed = groups_needed(alpha)
+def _disagrees(p: float | None, alpha: float) -> str:
+    return "agrees, but not over so many looks" if p is not None and p < alpha else "does not agree"
+
+
+def _cannot(d: Difference, alpha: float, looks: int) -> str:
+    needed = groups_needed(alpha, looks)
     if d.n_groups < needed:
-        reach = f"{_groups(d.n_groups)} can reach p = {smallest_p(d.n_groups):.2g} at best, {needed} could conclude"
+        best = min(1.0, smallest_p(d.n_groups) * looks)
+        over = f" over {looks} looks" if looks > 1 else ""
+        reach = f"{_groups(d.n_groups)} can reach p = {best:.2g}{over} at best, {needed} could conclude"
         seen = "" if d.mean is None else f"; measured: {amount_text(d)}"
         return f"cannot conclude: {reach}{seen}"
     return f"cannot conclude: {d.reason or 'there is no interval'}"
@@ -322,7 +335,8 @@ def _percent(part: float, whole: float | None) -> str | None:
     return f"{share:.0f} %" if share >= 10 else f"{share:.2g} %"
 
 
-def _plain(outcome: Outcome, d: Difference, smallest_effect: float, alpha: float) -> str:
+def _plain(outcome: Outcome, d: Difference, smallest_effect: float, alpha: float, looks: int) -> str:
+    needed = groups_needed(alpha, looks)
     share = _percent(d.mean, d.base_mean) if d.mean is not None else None
     measured = f"Measured on {d.n_groups} separate groups of text"
     if outcome in ("better", "better-but-small"):
@@ -346,9 +360,9 @@ def _plain(outcome: Outcome, d: Difference, smallest_effect: float, alpha: float
             "It was not shown that the fine-tuned model predicts text that was held back from its training better "
             f"than the base model does. {measured}, the difference is not clearly larger than chance explains.{unseen}"
         )
-    if d.n_groups < groups_needed(alpha):
+    if d.n_groups < needed:
         return (
             f"There is too little independent held-out text to tell whether fine-tuning helped: {_groups(d.n_groups)}, "
-            f"where at least {groups_needed(alpha)} are needed. Hold out more, or bring more independent texts."
+            f"where at least {needed} are needed. Hold out more, or bring more independent texts."
         )
     return f"Whether fine-tuning helped cannot be told: {d.reason or 'there is no interval'}."

@@ -112,7 +112,7 @@ def prompt_suite(name: str | Path) -> list[Prompt]:
         InputError: there is no such suite or file, or a prompt of it is wrong; its line and the nearest name are told.
     """
     path = _located(name, "prompts", (".yaml", ".yml", ".jsonl", ".txt"))
-    read = {".jsonl": _json_rows, ".txt": _text_rows}.get(path.suffix.lower(), _yaml_rows)
+    read = {".jsonl": json_rows, ".txt": _text_rows}.get(path.suffix.lower(), _yaml_rows)
     return _distinct(((_prompt(row, number), row) for number, row in enumerate(read(path), 1)), path)
 
 
@@ -124,7 +124,7 @@ def generic_texts(code: str) -> list[tuple[str, str]]:
     """
     if code not in GENERIC:
         raise InputError(f"there are no generic texts in {code!r}", fix=_choose(code, GENERIC))
-    rows = _json_rows(_SUITES / "generic" / f"{code}.jsonl")
+    rows = json_rows(_SUITES / "generic" / f"{code}.jsonl")
     return [(str(row.values["id"]), str(row.values["text"])) for row in rows]
 
 
@@ -141,7 +141,7 @@ def questions(name: str | Path) -> list[Question]:
     """
     path = _located(name, "questions", (".jsonl",))
     frame = _FRAMES.get(str(name), _FRAME)
-    rows = enumerate(_json_rows(path), 1)
+    rows = enumerate(json_rows(path), 1)
     return _distinct(((_question(row, number, frame), row) for number, row in rows), path)
 
 
@@ -149,7 +149,7 @@ def questions(name: str | Path) -> list[Question]:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """A mapping of a file, and the line that it begins in; where it comes from YAML it knows those of its keys."""
 
     values: Mapping[Any, Any]
@@ -158,9 +158,11 @@ class _Row:
 
     @property
     def where(self) -> str:
+        """File and line."""
         return f"{self.path}:{self.line}"
 
     def at(self, key: str) -> str:
+        """File and line of a key."""
         spots = self.values.lc.data if isinstance(self.values, CommentedMap) else None
         return f"{self.path}:{spots[key][0] + 1}" if spots and key in spots else self.where
 
@@ -195,13 +197,14 @@ def _read(path: Path) -> str:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path), fix="check the path") from None
 
 
-def _text_rows(path: Path) -> Iterator[_Row]:
+def _text_rows(path: Path) -> Iterator[Row]:
     for number, line in enumerate(_read(path).split("\n"), 1):
         if line.strip():
-            yield _Row({"prompt": line.strip()}, path, number)
+            yield Row({"prompt": line.strip()}, path, number)
 
 
-def _json_rows(path: Path) -> Iterator[_Row]:
+def json_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file in JSON Lines; a line that is no JSON object is an InputError that names it."""
     for number, line in enumerate(_read(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -213,10 +216,10 @@ def _json_rows(path: Path) -> Iterator[_Row]:
             raise InputError(f"this line is not JSON: {reason}", where=f"{path}:{number}", fix=fix) from None
         if not isinstance(value, dict):
             raise InputError("this line is not a JSON object", where=f"{path}:{number}", fix=fix)
-        yield _Row(value, path, number)
+        yield Row(value, path, number)
 
 
-def _yaml_rows(path: Path) -> Iterator[_Row]:
+def _yaml_rows(path: Path) -> Iterator[Row]:
     try:
         tree = YAML(typ="rt").load(_read(path))
     except MarkedYAMLError as error:
@@ -233,23 +236,23 @@ def _yaml_rows(path: Path) -> Iterator[_Row]:
         raise InputError(f"this is not YAML: {reason}", where=str(path), fix="check the file") from None
     if not isinstance(tree, CommentedMap):
         raise InputError("the file holds no keys", where=str(path), fix="write `prompts:`, and a list below it")
-    whole = _Row(tree, path, 1)
+    whole = Row(tree, path, 1)
     _check_keys(whole, ("prompts", "about"), ("prompts",), "a file of prompts")
     yield from _mappings(whole, "prompts", "- {id: a-name, prompt: a text}")
 
 
-def _mappings(row: _Row, key: str, example: str) -> Iterator[_Row]:
+def _mappings(row: Row, key: str, example: str) -> Iterator[Row]:
     found = row.values[key]
     if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
         raise InputError(f"{key} is not a list of mappings", where=row.at(key), fix=f"write each as {example}")
     for one in found:
-        yield _Row(one, row.path, one.lc.line + 1 if isinstance(one, CommentedMap) else row.line)
+        yield Row(one, row.path, one.lc.line + 1 if isinstance(one, CommentedMap) else row.line)
 
 
 # --- rows ---
 
 
-def _prompt(row: _Row, number: int) -> Prompt:
+def _prompt(row: Row, number: int) -> Prompt:
     if "instruction_id_list" in row.values:
         _check_keys(row, _IFEVAL_KEYS, _IFEVAL_KEYS[1:], "a prompt in IFEval's form")
         asked = tuple(instructions(row.values, row.where))
@@ -265,7 +268,7 @@ def _prompt(row: _Row, number: int) -> Prompt:
     )
 
 
-def _check(row: _Row) -> tuple[str, dict[str, Any]]:
+def _check(row: Row) -> tuple[str, dict[str, Any]]:
     if "check" not in row.values:
         raise InputError("a check has no key check", where=row.where, fix="write {check: min_words, n: 50}")
     name = _text(row, "check")
@@ -278,7 +281,7 @@ def _check(row: _Row) -> tuple[str, dict[str, Any]]:
     return name, {argument: readers[argument](row, argument)} if argument else {}
 
 
-def _question(row: _Row, number: int, frame: tuple[str, str]) -> Question:
+def _question(row: Row, number: int, frame: tuple[str, str]) -> Question:
     keys = max((_OWN, _QUERY, _CONTEXTS), key=lambda known: len(row.values.keys() & set(known)))
     _check_keys(row, (*keys, "id", "topic"), keys, "a question")
     beginnings = keys is _CONTEXTS
@@ -294,7 +297,7 @@ def _question(row: _Row, number: int, frame: tuple[str, str]) -> Question:
     return Question(_id(row, number), asked, choices, answer, _optional(row, "topic"), continuation, frame)
 
 
-def _answer(row: _Row, key: str, where: str, choices: tuple[str, ...]) -> int:
+def _answer(row: Row, key: str, where: str, choices: tuple[str, ...]) -> int:
     if len(choices) < 2:
         raise InputError("there is nothing to choose from", where=row.at(where), fix=f"give two or more {where}")
     answer = row.values[key]
@@ -307,7 +310,7 @@ def _answer(row: _Row, key: str, where: str, choices: tuple[str, ...]) -> int:
     return answer
 
 
-def _check_keys(row: _Row, known: Sequence[str], needed: Sequence[str], what: str) -> None:
+def _check_keys(row: Row, known: Sequence[str], needed: Sequence[str], what: str) -> None:
     for key in row.values:
         if key not in known:
             raise InputError(f"there is no key {key} in {what}", where=row.at(key), fix=_choose(str(key), known))
@@ -317,7 +320,7 @@ def _check_keys(row: _Row, known: Sequence[str], needed: Sequence[str], what: st
         raise InputError(f"the key {missing[0]} is missing", where=row.where, fix=fix)
 
 
-def _distinct(found: Iterable[tuple[Kind, _Row]], path: Path) -> list[Kind]:
+def _distinct(found: Iterable[tuple[Kind, Row]], path: Path) -> list[Kind]:
     seen: dict[str, Kind] = {}
     for one, row in found:
         if one.id in seen:
@@ -333,19 +336,19 @@ def _distinct(found: Iterable[tuple[Kind, _Row]], path: Path) -> list[Kind]:
 # --- values ---
 
 
-def _id(row: _Row, number: int) -> str:
+def _id(row: Row, number: int) -> str:
     return _optional(row, "id") or str(number)
 
 
-def _optional(row: _Row, key: str) -> str | None:
+def _optional(row: Row, key: str) -> str | None:
     return _text(row, key) if row.values.get(key) is not None else None
 
 
-def _text(row: _Row, key: str) -> str:
+def _text(row: Row, key: str) -> str:
     return _sound(row.values[key], key, row.at(key))
 
 
-def _texts(row: _Row, key: str) -> tuple[str, ...]:
+def _texts(row: Row, key: str) -> tuple[str, ...]:
     found = row.values[key]
     if not isinstance(found, list) or not found:
         raise InputError(f"{key} is {_shown(found)}, which is no list", where=row.at(key), fix="give a list of texts")
@@ -365,7 +368,7 @@ def _sound(value: Any, what: str, where: str) -> str:
         raise InputError(f"{what} holds half a character", where=where, fix="write the character itself") from None
 
 
-def _code(row: _Row, key: str) -> str:
+def _code(row: Row, key: str) -> str:
     value = row.values[key]
     if not isinstance(value, str) or not re.fullmatch("[a-z]{2}", value):
         fix = "give the ISO 639-1 code, such as en, sv or fr"
@@ -373,7 +376,7 @@ def _code(row: _Row, key: str) -> str:
     return str(value)
 
 
-def _count(row: _Row, key: str) -> int:
+def _count(row: Row, key: str) -> int:
     value = row.values[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         fix = "give a whole number from 1 on"

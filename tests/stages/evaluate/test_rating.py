@@ -18,8 +18,9 @@ from assay.core.errors import InputError
 from assay.core.files import read_json, read_lines, write_json, write_lines
 from assay.core.rundir import RunDir
 from assay.stages.evaluate import rating as module
+from assay.stages.evaluate.anchors import Anchor
 from assay.stages.evaluate.pairs import check_rating
-from assay.stages.evaluate.rating import Anchor, rated, read_ratings, write_rating_sheet
+from assay.stages.evaluate.rating import rated, read_ratings, write_rating_sheet
 
 Row = dict[str, str]
 Fill = Callable[[Row, dict[str, Any]], Row | None]

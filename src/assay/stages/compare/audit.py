@@ -12,7 +12,7 @@ from assay.core.files import read_json
 from assay.core.guard import GUARDS, OF_A_RUN, GuardRecord, record
 from assay.core.receipt import write_receipt
 from assay.core.rundir import RunDir
-from assay.data.items import Item, read_items
+from assay.data.items import read_items
 from assay.guards import outcome, scoring
 from assay.stats.verdict import Difference, Verdict
 
@@ -41,7 +41,7 @@ def audit(run: RunDir) -> None:
     _all_recorded(run)
     run.guards.check(
         outcome.paired_verdict(verdict, difference),
-        outcome.power(difference, verdict.smallest_effect),
+        outcome.power(difference, verdict.smallest_effect, looks=verdict.looks),
         outcome.seeds(verdict.seeds, summary["settings"]["claim"]),
     )
 
@@ -68,11 +68,15 @@ def _plausibility(run: RunDir, summary: dict[str, Any]) -> GuardRecord:
         summary["tuned"]["bpb"],
         summary["train_sample"]["tuned_bpb"],
         leak_evidence=bool(read_json(run.manifest)["leaks"]["count"]),
-        prose=_is_prose(read_items(run.split("test"))),
+        prose=_is_prose(run),
     )
 
 
-def _is_prose(items: list[Item]) -> bool:
+def _is_prose(run: RunDir) -> bool:
+    items = read_items(run.split("test"))
+    kind = (read_json(run.manifest).get("format") or {}).get("name")
+    if kind != "text" or any(item.turns for item in items):
+        return False
     words = sorted(len(item.text.split()) for item in items)
     return bool(words) and words[len(words) // 2] >= PROSE_WORDS
 
@@ -89,7 +93,7 @@ def _unchanged(run: RunDir, summary: dict[str, Any], rows: list[dict[str, Any]])
         f"{name} {was:g} in the summary and {now:g} in the texts"
         for name, was, now in (
             ("bytes", told["bytes"], size),
-            ("tokens", told["tokens"], tokens),
+            ("tokens", summary["tuned"]["tokens"], tokens),
             ("base bits per byte", told["bpb"], nats / math.log(2) / size if size else 0.0),
         )
         if not math.isclose(was, now, rel_tol=1e-9)

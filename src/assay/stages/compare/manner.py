@@ -23,7 +23,7 @@ REFERENCE = "reference"
 COLUMNS = ARMS | {REFERENCE: "Held-out texts"}
 # What a newcomer is to look at first; the others are folded away.
 FIRST = ("words", "stop rate", "repeated 4-grams", "distinct-2", "MTLD", "sentence length", "reading ease",
-         "known words", "checks passed", "all checks passed", "asked language")  # fmt: skip
+         "known words", "like the data", "checks passed", "all checks passed", "asked language")  # fmt: skip
 PLAIN = {
     "words": "words in a text",
     "characters": "characters in a text",
@@ -40,6 +40,7 @@ PLAIN = {
     "known words": "words that stand in the training texts too, of all: made-up ones do not",
     "reading ease": "Flesch’s points for English: about 100 is easy, 0 hard",
     "grade level": "Flesch and Kincaid’s school years for English",
+    "like the data": "how likely a text is the data’s own and not the base’s, by a classifier of their words",
     "stop rate": "texts that the model ended by itself, before the limit",
     "all checks passed": "prompts of which every such instruction was followed",
     "checks passed": "instructions of the prompts that were followed, as far as a program can tell",
@@ -67,6 +68,7 @@ def manner(evidence: Evidence) -> Json:
         "arms": [COLUMNS[arm] for arm in arms],
         "examples": examples(evidence) if "prompt_only" in arms else None,
         "level": percent(LEVEL, 0),
+        "classifier": _classifier(found.get("adherence")),
         "first": [rows[name] for name in first],
         "others": [row for name, row in rows.items() if name not in first],
         "equal": {
@@ -120,6 +122,21 @@ def _answer(rows: dict[str, Json], clear: dict[str, bool | None], prompts: int) 
     if not found:
         return [f"No difference in style beyond chance, in any of {count(len(told))} metrics over {prompts} prompts."]
     return [f"{count(len(found))} of {count(len(told))} metrics differ beyond chance. {'; '.join(found)}."]
+
+
+def _classifier(found: Json | None) -> str | None:
+    """How good the classifier of the data's style is, or why there is none."""
+    if not found:
+        return None
+    if found["reason"]:
+        return f"There is none: {found['reason']}."
+    quality = found["quality"]
+    ends = f"{fixed(100 * quality['low'], 0)} to {percent(quality['high'], 0)}"
+    return (
+        f"Of {count(quality['texts'])} dev passages, half of them continued by the base, it tells "
+        f"{percent(quality['accuracy'], 0)} right ({ends}; guessing: {percent(quality['chance'], 0)}), from the first "
+        f"{count(found['words'])} words. It hears words, not sense: what is likely the data’s need not be good."
+    )
 
 
 def _metric(name: str, metric: Json, arms: list[str], clear: bool | None) -> Json:

@@ -17,7 +17,8 @@ from assay.data.manifest import read_manifest
 from assay.guards import comparison, scoring
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
-from assay.stats.verdict import Difference, amount_text, group_scores, p_text, summarise
+from assay.stats.tests import groups_needed
+from assay.stats.verdict import Difference, amount_text, bpb_text, group_scores, p_text, summarise
 
 Json = dict[str, Any]
 STAGE = "compare"
@@ -27,7 +28,8 @@ STAGE = "compare"
 class Compared:
     """One run held against the first: above 0 it needs fewer bits than that. `p_holm` is over all pairs of the command.
 
-    `outcome` is better, worse or not-shown; `causal` whether the difference may be put down to the one change.
+    `outcome` is better, worse, not-shown or cannot-conclude; `causal` whether the difference may be put down to the
+    one change.
     """
 
     run: str
@@ -66,12 +68,14 @@ def compare(runs: Sequence[RunDir]) -> list[Compared]:
     """
     if len({run.path.resolve() for run in runs}) < 2:
         raise InputError("a comparison needs two different runs", fix="assay compare RUN RUN; `assay runs` lists them")
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise InputError("a run is given twice, which would count as one more comparison", fix="give each run once")
     first, *others = [_side(run) for run in runs]
-    found = [(other, _records(first, other), _difference(first, other)) for other in others]
+    found = [(other, _records(first, other), _difference(first, other, len(others))) for other in others]
     adjusted = holm([difference.p for _, _, difference in found])
     ps = [None] * len(found) if isinstance(adjusted, Undefined) else adjusted
     return [
-        _compared(first, other, records, difference, p)
+        _compared(first, other, records, difference, p, len(others))
         for (other, records, difference), p in zip(found, ps, strict=True)
     ]
 
@@ -111,7 +115,7 @@ def _records(first: _Side, other: _Side) -> list[GuardRecord]:
 
 def _one_change(first: _Side, other: _Side) -> GuardRecord:
     one, two = (dict(_flat(side.identity)) for side in (first, other))
-    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)} - _implied(one, two)
     data = None
     if first.identity["data"]["content"] != other.identity["data"]["content"] or any(
         key.startswith("data.") for key in differing
@@ -119,8 +123,21 @@ def _one_change(first: _Side, other: _Side) -> GuardRecord:
         data = _data(first.run, other.run)
     # keys of the data section matter by what they made of the texts, and that is looked at itself
     harmless = {key for key in differing if key == "seed" or (key.startswith("data.") and data is None)}
-    changes = {key for key in differing if not key.startswith("data.")} - harmless
-    return comparison.one_change(changes, harmless, data=data)
+    # a chat template leaves the texts alone, and changes what the model reads
+    template = {"data.chat_template"} & differing
+    harmless -= template
+    changes = {key for key in differing if not key.startswith("data.")} - harmless | template
+    steps = tuple(read_json(side.run.training)["steps"] for side in (first, other))
+    return comparison.one_change(changes, harmless, data=data, steps=steps)
+
+
+def _implied(one: Json, two: Json) -> set[str]:
+    """Keys that differ because another one does: a full fine-tune has no rank; steps stand in for epochs."""
+    only_one = {key for key in one.keys() ^ two.keys() if key.startswith("adapter.")}
+    length = ("train.steps", "train.epochs")
+    sides = [(one.get(key), two.get(key)) for key in length]
+    swapped = all(a != b for a, b in sides) and all(None in pair for pair in sides)
+    return only_one | ({"train.epochs"} if swapped else set())
 
 
 def _flat(identity: Json) -> Iterator[tuple[str, Any]]:
@@ -148,20 +165,30 @@ def _data(one: RunDir, other: RunDir) -> str | None:
     return "nested" if a < b or b < a else "other"
 
 
-def _difference(first: _Side, other: _Side) -> Difference:
+def _difference(first: _Side, other: _Side, comparisons: int) -> Difference:
     rows = first.texts.select("group", "tokens", "bytes", "nll_tuned").with_columns(other.texts["nll_tuned"].alias("b"))
-    return summarise(group_scores(rows.iter_rows()), alpha=limits("paired-verdict.p").passes)
+    return summarise(group_scores(rows.iter_rows()), alpha=limits("paired-verdict.p").passes / comparisons)
 
 
-def _compared(first: _Side, other: _Side, records: list[GuardRecord], d: Difference, p: float | None) -> Compared:
+def _compared(
+    first: _Side, other: _Side, records: list[GuardRecord], d: Difference, p: float | None, comparisons: int
+) -> Compared:
     alpha = limits("paired-verdict.p").passes
-    outcome = "not-shown"
-    if d.low is not None and d.high is not None and p is not None and p < alpha:
+    outcome, needed = "not-shown", groups_needed(alpha, comparisons)
+    if d.low is None or d.high is None or p is None or d.n_groups < needed:
+        outcome = "cannot-conclude"
+    elif p < alpha:
         outcome = "better" if d.low > 0 else "worse" if d.high < 0 else outcome
     change = next(one for one in records if one.guard == "one-change")
     causal = change.status != "fail"
     amount = amount_text(d, sign=-1 if outcome == "worse" else 1)
-    said = f"{outcome} by {amount}" if outcome != "not-shown" else f"not shown: the difference is {amount}"
+    said = f"{outcome} by {amount}"
+    if outcome == "not-shown":
+        said = f"not shown: the difference is {amount}"
+        said += "" if d.mde is None else f", and the smallest that could have been found {bpb_text(d.mde)}"
+    elif outcome == "cannot-conclude":
+        reason = f"{needed} groups could conclude" if d.n_groups < needed else str(d.reason)
+        said = f"cannot conclude: {reason}; measured: {amount}"
     why = f"{change.why}" if causal else f"no cause may be named: {change.why}"
     sentence = f"{said} ({d.n_groups} held-out groups, {p_text(p, alpha)} by Holm); {why}"
     return Compared(other.name, first.name, d, p, outcome, causal, sentence, records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 
 from assay.core.records import Decoding, Item, Turn
 from assay.core.usage import own_peak
+from assay.model.adapters import causal
 from assay.model.generate import ROWS, Clock, Generation, generate
 from assay.text.suites import Prompt
 from assay.text.tokens import Encoder
@@ -41,8 +43,29 @@ class Asking:
             before = "".join(f"{_shown(item)}\n\n" for item in examples)
             return self.encoder.prompt([Turn("prompt", before + prompt)])
         first = [Turn("system", self.system)] if self.system else []
-        turns = [turn for item in examples for turn in item.turns if turn.role in ("user", "assistant")]
+        turns = [turn for item in examples for turn in _exchange(item)]
         return self.encoder.prompt([*first, *turns, Turn("user", prompt)])
+
+    def fitting(self, prompt: str, examples: Sequence[Item], room: int) -> list[int]:
+        """The same with as many of the examples, from the last one, as leave it within `room` tokens."""
+        for first in range(len(examples)):
+            if len(ids := self.ids(prompt, examples[first:])) <= room:
+                return ids
+        return self.ids(prompt)
+
+
+def room(model: PreTrainedModel | PeftModel, decoding: Decoding) -> int:
+    """The longest prompt, in tokens, behind which a model has positions for all new tokens."""
+    positions = getattr(causal(model).config, "max_position_embeddings", None) or sys.maxsize
+    return int(positions) - decoding.max_new_tokens
+
+
+def _exchange(item: Item) -> list[Turn]:
+    """A chat's turns as far as its last answer: a question without one would stand in front of another."""
+    said = [turn for turn in item.turns if turn.role in ("user", "assistant")]
+    while said and said[-1].role != "assistant":
+        said.pop()
+    return said
 
 
 def _shown(item: Item) -> str:

@@ -23,7 +23,7 @@ from assay.core.console import Console
 from assay.core.errors import InputError, Interrupted, MachineError
 from assay.core.files import append_line, read_lines, sha256_json, sha256_text, write_json
 from assay.core.rundir import RunDir, now
-from assay.data.urls import shown_url
+from assay.data.urls import refuse_secret, shown_url
 from assay.stages.evaluate.pairs import TUNED, Pair, compare, read_pairs
 from assay.stats.preference import Choice, Judgement
 
@@ -379,11 +379,9 @@ def _address(url: str, *, has_key: bool) -> str:
             where=where,
             fix="write https:// (or http://) and the host",
         )
-    if "@" in parts.netloc:
-        raise InputError(
-            "the address holds a user or password, which would be written down with the run", where=where,
-            fix="put the key into an environment variable, and name it in evaluate.judge.api_key_env",
-        )  # fmt: skip
+    refuse_secret(
+        url, where=where, fix="put the key into an environment variable, and name it in evaluate.judge.api_key_env"
+    )
     if has_key and parts.scheme == "http" and host not in _LOCAL:
         raise InputError(
             "http:// is not encrypted: anyone on the way could read the key", where=where,

@@ -32,7 +32,7 @@ class Probes:
         return median_change(self.packed, self.single)
 
     def noise_bpb(self, texts: Sequence[str]) -> float:
-        """How far a text's score moves between two measurements, on average, in bits per byte."""
+        """How far the mean of texts' scores moves between two measurements, in bits per byte."""
         return mean_change_bpb(self.packed, self.single, [len(text.encode()) for text in texts])
 
 
@@ -72,9 +72,21 @@ def median_change(one: Sequence[Nats], other: Sequence[Nats]) -> float:
 
 
 def mean_change_bpb(one: Sequence[Nats], other: Sequence[Nats], sizes: Sequence[int]) -> float:
-    """Mean over texts of |a - b|, in bits per byte; `sizes` are their bytes."""
-    sums = [abs(a.sum() - b.sum()) / size for a, b, size in zip(one, other, sizes, strict=True)]
-    return float(np.mean(sums)) / math.log(2) if sums else 0.0
+    """How far the mean of the texts' scores moves between two measurements: |mean| + its standard error.
+
+    Args:
+        one: nats per token of each text.
+        other: likewise, measured again.
+        sizes: bytes of each text.
+
+    Returns:
+        Bits per byte.
+    """
+    changes = [float(a.sum() - b.sum()) / size / math.log(2) for a, b, size in zip(one, other, sizes, strict=True)]
+    if not changes:
+        return 0.0
+    error = float(np.std(changes, ddof=1)) / math.sqrt(len(changes)) if len(changes) > 1 else 0.0
+    return abs(float(np.mean(changes))) + error
 
 
 def perplexity(nats: Sequence[Nats]) -> float | None:

@@ -18,11 +18,11 @@ from assay.core.rundir import RunDir
 from assay.core.store import Store
 from assay.guards import scoring
 from assay.model.registry import BaseRef
-from assay.model.score import Nats, Scorer, item_readings
+from assay.model.score import Nats, Reading, Scorer, item_readings
 from assay.stages.evaluate import harness, measure, memorisation
 from assay.stages.evaluate.adherence import Ear, learn
 from assay.stages.evaluate.base_scores import base_scores
-from assay.stages.evaluate.generations import Arm, continue_all
+from assay.stages.evaluate.generations import Arm, continue_all, room
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
@@ -60,7 +60,8 @@ class Setting:
 class Measured:
     """One model's results."""
 
-    scores: list[Nats]  # of the held-out texts
+    readings: list[Reading]  # of the held-out texts, as this model was asked
+    scores: list[Nats]  # of those
     remembered: list[Nats]  # of the generic texts and questions
     recited: tuple[list[bool], list[bool]]  # training stretches, held-out stretches
     arms: dict[str, Arm]
@@ -77,21 +78,27 @@ def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measur
     how: dict[str, Any] = {
         "base_hash": at.base.hash, "setting": _setting(at.plan, p.four_bit), "store": at.store, "console": at.console,
     }  # fmt: skip
-    scores, off = base_scores(judge, sample.readings, **how)
+    readings = sample.readings
+    scores, off = base_scores(judge, readings, **how)
     remembered, also_off = base_scores(judge, sample.remembered.readings, **how)
     noise = max((found for found in (off, also_off) if found is not None), default=None)
     asking, template = sample.base_asking, _template(sample)
     if template == "own" and asking.encoder is not encoder:
         # asked in its own template the base may well be better: then that is what the tuned model is held against
         try:
-            own, _ = base_scores(judge, item_readings(sample.test, asking.encoder), **how)
+            own_readings = item_readings(sample.test, asking.encoder)
+            own, _ = base_scores(judge, own_readings, **how)
             prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
         except InputError:
             asking, template = sample.asking, "other"
         else:
-            scores = min(scores, own, key=lambda nats: sum(float(n.sum()) for n in nats))
+            # of as many bytes: a template that rewrites answers leaves another text
+            same = [one.size for one in own_readings] == [one.size for one in readings]
+            if same and sum(float(n.sum()) for n in own) < sum(float(n.sum()) for n in scores):
+                readings, scores = own_readings, own
     prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
-    shown = [asking.ids(prompt.text, sample.shown) for prompt in sample.prompts] if sample.shown else []
+    longest = room(model, p.decoding)
+    shown = [asking.fitting(prompt.text, sample.shown, longest) for prompt in sample.prompts] if sample.shown else []
     arms = {
         name: continue_all(model, asking.encoder, ids, p.decoding, seed=p.seed)
         for name, ids in (("base", prompts), ("prompt_only", shown))
@@ -101,7 +108,7 @@ def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measur
     if p.adherence and prompts:
         ear = learn(model, asking, *sample.own, p.decoding, seed=p.seed)
     tasks = _tasks(at, model, encoder)
-    return Measured(scores, remembered, _recited(judge, sample), arms, tasks, ear, template), noise
+    return Measured(readings, scores, remembered, _recited(model, sample), arms, tasks, ear, template), noise
 
 
 def _tasks(at: Setting, model: Model, encoder: Encoder) -> list[harness.Metric]:
@@ -113,7 +120,10 @@ def _template(sample: Sample) -> str:
     return "own" if sample.asking.chat and tokenizer.chat_template is not None else "none"
 
 
-def _recited(judge: Scorer, sample: Sample) -> tuple[list[bool], list[bool]]:
+def _recited(model: Model, sample: Sample) -> tuple[list[bool], list[bool]]:
+    # a window of its own: in a shorter one a stretch would be read without its beginning
+    longest = memorisation.LONGEST
+    judge = Scorer(model, sample.asking.encoder.tokenizer, window=longest, stride=longest)
     return (
         memorisation.continued(judge, sample.train_stretches),
         memorisation.continued(judge, sample.held_stretches),
@@ -136,7 +146,7 @@ def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Pro
     prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
     arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.seed)} if prompts else {}
     tasks = _tasks(at, model, asking.encoder)
-    return Measured(scores, remembered, _recited(judge, sample), arms, tasks, train_bpb=train_bpb)
+    return Measured(sample.readings, scores, remembered, _recited(model, sample), arms, tasks, train_bpb=train_bpb)
 
 
 def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:

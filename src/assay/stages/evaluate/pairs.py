@@ -143,8 +143,16 @@ def _strengths(results: Sequence[Outcome], arms: int) -> dict[str, Any]:
     return {"against": AGAINST[0], "chances": {arm: e.as_json() for arm, e in chances.items()}, "reason": None}
 
 
+def answers_of_people(run: RunDir) -> list[Judgement] | None:
+    """What people answered about this run's texts as they are; None where nobody did."""
+    found = read_json(run.ratings) if run.ratings.exists() else None
+    if found is None or found["generations_sha256"] != sha256_file(run.generations):
+        return None
+    return [Judgement(**one) for one in found["judgements"]]
+
+
 def check_rating(run: RunDir) -> GuardRecord:
-    """Put the guard `rating` on record, about all that judged this run's texts: the judge, people, or both."""
+    """Put the guard `rating` on record, about all that judged this run's texts as they are: judge, people, or both."""
     panels = [
         Panel(
             f"{source}, {TUNED} against {found['against']}",
@@ -154,8 +162,8 @@ def check_rating(run: RunDir) -> GuardRecord:
             found["blind"],
         )
         for file, source in ((run.judge, "judge"), (run.ratings, "people"))
-        if file.exists()
-        for found in read_json(file)["comparisons"]
+        if file.exists() and (answers := read_json(file))["generations_sha256"] == sha256_file(run.generations)
+        for found in answers["comparisons"]
     ]
     record = rating(panels)
     run.guards.add(record)

@@ -10,7 +10,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from assay.core.errors import InputError
 from assay.core.files import read_json, sha256_file, sha256_text, write_atomic, write_json
 from assay.core.optional import installed, missing
 from assay.core.rundir import RunDir
+from assay.stages.evaluate.anchors import Anchor
 from assay.stages.evaluate.pairs import AGAINST, TUNED, Pair, compare, read_pairs
 from assay.stats.intervals import Undefined
 from assay.stats.preference import (
@@ -42,14 +43,6 @@ _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _SHORT, _FEW_WORDS = 25, 2  # a cell so short, with a digit in it, may be taken for a number or a date
 _REPEATED, _AT_LEAST = 0.1, 5  # pairs shown again with the texts exchanged: this share, but so many at least
 _SHOWN = 60  # characters of a wrong value
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A text whose stars (1 to 5) are agreed on: raters' own stars for it tell how strict each of them is."""
-
-    text: str
-    stars: float
 
 
 @dataclass(frozen=True)
@@ -361,6 +354,7 @@ def read_ratings(run: RunDir, sheets: Sequence[Path]) -> dict[str, Any]:
         "schema": 1, **compare(run, pairs, found.judgements, shown=found.shown),
         "raters": [sheet.stem for sheet in sheets], "unanswered": found.unanswered,
         "raters_agree": _alpha(units, "nominal"), "stars": _star_record(found) if found.stars else None,
+        "judgements": [asdict(one) for one in found.judgements],
     }  # fmt: skip
     write_json(run.ratings, record)
     return record

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from assay.core.errors import InputError
 from assay.core.files import sha256_text
 from assay.core.records import Item
 from assay.core.rundir import RunDir
@@ -46,7 +48,9 @@ class Sample:
     base_asking: Asking  # the base's own way, where the experiment's template is not its own
 
 
-def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, cache: Path) -> Sample:
+def take(
+    run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, cache: Path, *, room: int = sys.maxsize
+) -> Sample:
     """Choose the texts, by the seed of the split.
 
     Args:
@@ -55,9 +59,10 @@ def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, c
         protocol: how it is measured.
         encoder: as training had it.
         cache: where downloads are kept.
+        room: the longest prompt, in tokens.
 
     Raises:
-        InputError: a text, suite or file of prompts is missing or unreadable.
+        InputError: a text, suite or file of prompts is missing or unreadable, or a prompt is longer than `room`.
     """
     seed = protocol.split_seed
     test = excerpts(items, protocol.max_bytes_per_group, seed=seed)
@@ -65,6 +70,7 @@ def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, c
     seen = excerpts(some, TRAIN_BYTES // len({item.group for item in some}), seed=seed)
     chat = any(turn.role == "user" for item in items for turn in item.turns)
     tokens, held = Tokens.open(run.tokens), encoder.encode(items)
+    asking = Asking(encoder, chat, protocol.system)
     return Sample(
         test=test,
         readings=item_readings(test, encoder),
@@ -78,9 +84,9 @@ def take(run: RunDir, items: list[Item], protocol: Protocol, encoder: Encoder, c
         remembered=forgetting.load(protocol.retain, protocol.questions, encoder, seed=seed, cache=cache),
         train_stretches=memorisation.probes(tokens.starts, tokens.ids, protocol.continuations, seed=seed),
         held_stretches=memorisation.probes(held.starts, held.ids, protocol.continuations, seed=seed),
-        prompts=_prompts(protocol, test),
+        prompts=_fitting(protocol, test, asking, room),
         shown=examples(some, protocol.examples, seed=seed),
-        asking=Asking(encoder, chat, protocol.system),
+        asking=asking,
         base_asking=Asking(own_encoder(encoder, chat) or encoder, chat, protocol.system),
     )
 
@@ -96,6 +102,21 @@ def _passages(run: RunDir, side: str, count: int, seed: int) -> list[Item]:
     """So many passages of a side, of as many groups as there are."""
     some = excerpts(_some(run, side, count, seed), PASSAGES_BYTES, seed=seed) if count else []
     return spread(passages(some), count)
+
+
+def _fitting(protocol: Protocol, test: list[Item], asking: Asking, room: int) -> list[Prompt]:
+    """The prompts; of those taken from held-out texts the ones that fit."""
+    found = [(prompt, len(asking.ids(prompt.text))) for prompt in _prompts(protocol, test)]
+    too_long = next(((prompt, size) for prompt, size in found if size > room), None)
+    if too_long and protocol.prompts != HELD_OUT:
+        prompt, size = too_long
+        raise InputError(
+            f"the prompt {prompt.id!r} has {size} tokens, and behind more than {max(room, 0)} the base has no room for "
+            "evaluate.decoding.max_new_tokens",
+            where="evaluate.prompts",
+            fix="shorten it, or lower evaluate.decoding.max_new_tokens",
+        )
+    return [prompt for prompt, size in found if size <= room]
 
 
 def _prompts(protocol: Protocol, test: list[Item]) -> list[Prompt]:

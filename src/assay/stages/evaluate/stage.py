@@ -40,6 +40,7 @@ from assay.model.registry import BaseRef
 from assay.model.score import Nats
 from assay.stages.evaluate import forgetting, generations, harness, measure, memorisation, style
 from assay.stages.evaluate.base_scores import BOS_RULE
+from assay.stages.evaluate.generations import room
 from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned
 from assay.stages.evaluate.protocol import Protocol, protocol
 from assay.stages.evaluate.sample import Sample, take
@@ -75,7 +76,7 @@ def evaluate(
         base, cache, dtype=at.dtype, device=at.decisions["device"], console=console, four_bit=at.protocol.four_bit
     )
     encoder = Encoder(tokenizer, chat_template(tokenizer, at.protocol.chat_template), "completion")
-    sample = take(run, items, at.protocol, encoder, cache)
+    sample = take(run, items, at.protocol, encoder, cache, room=room(model, at.protocol.decoding))
     probes = measure.probe(model, tokenizer, at.protocol.window, sample.probes)
     before, stored_noise = of_base(at, model, sample)
     _count_units(run, encoder, sample, before, probes, "4-bit" if at.protocol.four_bit else at.dtype)
@@ -129,9 +130,9 @@ def _count_units(
 ) -> None:
     run.guards.check(
         scoring.unit_counting(
-            tokens=(sum(r.scored for r in sample.readings), sum(len(n) for n in before.scores)),
+            tokens=(sum(r.scored for r in before.readings), sum(len(n) for n in before.scores)),
             size=(
-                sum(reading.size for reading in sample.readings),
+                sum(reading.size for reading in before.readings),
                 measure.covered_bytes(encoder, sample.test),
             ),
             single=[float(n.sum()) for n in probes.single],
@@ -154,7 +155,7 @@ def _write_texts(
     run: RunDir, sample: Sample, base: Sequence[Nats], tuned: Sequence[Nats]
 ) -> list[tuple[str, int, int, float, float]]:
     rows = [
-        (item.group, len(b), reading.size, float(b.sum()), float(t.sum()))
+        (item.group, len(t), reading.size, float(b.sum()), float(t.sum()))
         for item, reading, b, t in zip(sample.test, sample.readings, base, tuned, strict=True)
     ]
     columns = dict(zip(("group", "tokens", "bytes", "nll_base", "nll_tuned"), zip(*rows, strict=True), strict=True))
@@ -164,7 +165,7 @@ def _write_texts(
 
 
 def _settings(at: Setting, sample: Sample) -> dict[str, Any]:
-    p, tokenizer = at.protocol, sample.asking.encoder.tokenizer
+    p, tokenizer, template = at.protocol, sample.asking.encoder.tokenizer, sample.asking.encoder.template
     return {
         "window": p.window,
         "stride": p.stride,
@@ -175,11 +176,17 @@ def _settings(at: Setting, sample: Sample) -> dict[str, Any]:
         "device": at.decisions["device"],
         "attention": ATTENTION,
         "tokenizer_sha256": tokenizer.sha256,
-        "template_sha256": tokenizer.template_sha256,
+        "template_sha256": template.sha256 if template and sample.asking.chat else None,
         "decoding": asdict(p.decoding),
         "claim": p.claim,
         "lossy_share": measure.lossy_share(tokenizer, [item.text for item in sample.test]),
     }
+
+
+def _systems(p: Protocol, sample: Sample) -> set[str]:
+    """The system prompts that the models may have been shown: the experiment's, and the chats' own."""
+    own = {turn.text for item in (*sample.test, *sample.train) for turn in item.turns if turn.role == "system"}
+    return own | ({p.system} if p.system else set())
 
 
 def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -> dict[str, Any]:
@@ -202,7 +209,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
     manner = style.compare(sample, arms, before.ear)
     run.guards.check(
         behaviour.output_hygiene(
-            [one.raw for one in said], tokenizer.special_tokens, system=p.system,
+            [one.raw for one in said], tokenizer.special_tokens, systems=_systems(p, sample),
             stopped=[one.stopped for one in said] if sample.asking.chat else None,
         ),
         behaviour.fair_baseline(
@@ -236,7 +243,7 @@ def _conclude(
 ) -> None:
     run, p, alpha = at.run, at.protocol, limits("paired-verdict.p").passes
     groups = group_scores(rows)
-    difference = summarise(groups, alpha=alpha)
+    difference = summarise(groups, alpha=alpha / looks)
     run.guards.check(scoring.a_a_control(noise_bpb, difference.half_width))
     parts = _behaviour(at, sample, before, after)
     said = conclude(
