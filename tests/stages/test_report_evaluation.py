@@ -199,6 +199,15 @@ def test_the_table_of_metrics(example: Page) -> None:
         assert words in said
 
 
+def test_words_are_shown_with_how_often_they_stand(run: RunDir) -> None:
+    generation = json.loads(run.summary.read_text())["generation"]
+    use = {"word": "sea <b>", "log_odds": 1.0, "z": 2.5, "count": 12, "reference_count": 3}
+    edit(run.summary, {"generation": generation | {"vocabulary": {"over": [use], "under": []}}})
+    said = page_of(run).section("manner")
+    assert "More often: sea <b> (12 / 3)." in said
+    assert "Less often: none." in said
+
+
 @pytest.mark.parametrize(
     ("reason", "words"),
     [

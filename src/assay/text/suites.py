@@ -54,6 +54,7 @@ class Prompt:
         label: the genre or style that is asked for.
         checks: a name of `CHECKS` and its argument by name, such as ``("min_words", {"n": 50})``.
         instructions: of a row in IFEval's form.
+        system: the system prompt that it is asked with, where it is a chat's own.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Prompt:
     label: str | None = None
     checks: tuple[tuple[str, dict[str, Any]], ...] = ()
     instructions: tuple[Instruction, ...] = ()
+    system: str | None = None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(adherence, "generate", generate)
         encoder = SimpleNamespace(tokenizer=None, stops=())
-        asking: Any = SimpleNamespace(encoder=encoder, ids=lambda text: [len(text)])
+        asking: Any = SimpleNamespace(encoder=encoder, ids=lambda text, system: [len(text)])
         return learn(None, asking, items(60, 0), items(dev, 100), Decoding(40, 0.0, 1.0), seed=0)
 
     return teach

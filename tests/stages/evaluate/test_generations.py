@@ -91,6 +91,8 @@ def test_in_a_chat_the_examples_are_earlier_turns(system: str | None) -> None:
     assert CHATS.template is not None
     assert read_back(ids) == CHATS.template.prompt([*first, *turns])
     assert "Be long." not in read_back(ids)
+    own = Asking(CHATS, chat=True, system=system).ids("three?", system="Be kind.")
+    assert read_back(own) == CHATS.template.prompt([Turn("system", "Be kind."), turns[-1]])
     bare = Asking(CHATS, chat=True, system=system).ids("three?")
     assert read_back(bare) == CHATS.template.prompt([*first, turns[-1]])
 
@@ -105,7 +107,7 @@ def test_a_question_without_an_answer_is_no_example() -> None:
 @given(st.lists(st.integers(1, 40), max_size=5), st.integers(0, 200))
 def test_examples_go_from_the_first_until_the_prompt_fits(sizes: list[int], room: int) -> None:
     asking, shown = Asking(PLAIN, chat=False, system=None), texts(*sizes)
-    ids = asking.fitting("O Romeo", shown, room)
+    ids = asking.fitting(Prompt("r", "O Romeo"), shown, room)
     kept = [shown[first:] for first in range(len(shown) + 1)]
     fits = [some for some in kept if len(asking.ids("O Romeo", some)) <= room] or [[]]
     assert ids == asking.ids("O Romeo", fits[0])

@@ -14,7 +14,7 @@ from scipy.stats import sem, t
 from assay.core.records import Item, Turn
 from assay.model.generate import Generation
 from assay.stages.evaluate.generations import Arm
-from assay.stages.evaluate.style import REFERENCE, compare, repetition
+from assay.stages.evaluate.style import REFERENCE, compare, repetition, vocabulary_use
 from assay.text.metrics.summary import Measured
 from assay.text.suites import Prompt
 
@@ -168,3 +168,12 @@ def test_a_text_without_words_hides_no_loop() -> None:
     told = repetition(sample_of(prompts, held), ["*" * 99, LOOP, LOOP, LOOP, LOOP])
     assert told["generated"] == pytest.approx(8 / 9)
     assert told["texts"] == 4
+
+
+def test_words_beside_those_of_held_out_texts() -> None:
+    held = [Item(f"h{n}", f"h{n}", FRESH) for n in range(4)]
+    found = vocabulary_use(sample_of(test=held), [LOOP] * 4)
+    assert found is not None
+    assert [(use["word"], use["count"], use["reference_count"]) for use in found["over"]] == [("la", 48, 0)]
+    assert {use["word"] for use in found["under"]} == set(FRESH.split())
+    assert vocabulary_use(sample_of(), []) is None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core.records import Item, Turn
-from assay.stages.evaluate.texts import PASSAGE, WORDS, asked, continued, passages, spread, written
+from assay.stages.evaluate.texts import PASSAGE, WORDS, asked, continued, passages, spread, system_of, written
 
 PAIR = Item("a", "g", "ask answer", (Turn("prompt", "ask "), Turn("completion", "answer")))
 CHAT = Item("b", "g", "", (Turn("user", " u1"), Turn("assistant", "a1"), Turn("user", "u2"), Turn("assistant", "a2")))
@@ -15,6 +15,8 @@ CHAT = Item("b", "g", "", (Turn("user", " u1"), Turn("assistant", "a1"), Turn("u
 def test_what_is_asked_and_what_follows() -> None:
     assert (asked(PAIR), continued(PAIR), written(PAIR)) == ("ask", "answer", "answer")
     assert (asked(CHAT), continued(CHAT)) == ("u1", "a1\na2")
+    told = Item("c", "g", "", (Turn("system", "Be kind."), *CHAT.turns))
+    assert (system_of(CHAT), system_of(told), asked(told)) == (None, "Be kind.", "u1")
 
 
 @given(st.lists(st.text("abc", min_size=1, max_size=3), max_size=3 * WORDS))

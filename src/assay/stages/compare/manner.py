@@ -69,6 +69,7 @@ def manner(evidence: Evidence) -> Json:
         "examples": examples(evidence) if "prompt_only" in arms else None,
         "level": percent(LEVEL, 0),
         "classifier": _classifier(found.get("adherence")),
+        "vocabulary": _vocabulary(found.get("vocabulary")),
         "first": [rows[name] for name in first],
         "others": [row for name, row in rows.items() if name not in first],
         "equal": {
@@ -137,6 +138,16 @@ def _classifier(found: Json | None) -> str | None:
         f"{percent(quality['accuracy'], 0)} right ({ends}; guessing: {percent(quality['chance'], 0)}), from the first "
         f"{count(found['words'])} words. It hears words, not sense: what is likely the data’s need not be good."
     )
+
+
+def _vocabulary(found: Json | None) -> Json | None:
+    """Words with how often they stand in the tuned model's texts and in held-out ones."""
+    if not found:
+        return None
+    return {
+        side: ", ".join(f"{use['word']} ({use['count']} / {use['reference_count']})" for use in uses)
+        for side, uses in found.items()
+    }
 
 
 def _metric(name: str, metric: Json, arms: list[str], clear: bool | None) -> Json:

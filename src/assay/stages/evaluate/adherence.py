@@ -13,7 +13,7 @@ from typing import Any
 from assay.core.records import Decoding, Item
 from assay.model.generate import generate
 from assay.stages.evaluate.generations import Asking
-from assay.stages.evaluate.texts import asked, continued
+from assay.stages.evaluate.texts import asked, continued, system_of
 from assay.stats.intervals import share_interval
 from assay.text.metrics.adherence import Adherence, Refusal, train
 from assay.text.metrics.equal import equal_length
@@ -74,9 +74,10 @@ def learn(
         MachineError: scikit-learn, of the extra `metrics`, is not installed.
     """
     items = [*training, *dev]
+    beginnings = [asking.ids(asked(item), system=system_of(item)) for item in items]
     generated = generate(
-        model, asking.encoder.tokenizer, [asking.ids(asked(item)) for item in items], stops=asking.encoder.stops,
-        decoding=decoding, seeds=[seed + n for n in range(len(items))],
+        model, asking.encoder.tokenizer, beginnings, stops=asking.encoder.stops, decoding=decoding,
+        seeds=[seed + n for n in range(len(items))],
     )  # fmt: skip
     both = equal_length({BASE: [one.text for one in generated], OWN: [continued(item) for item in items]})
     texts, labels, dev_texts, dev_labels = list[str](), list[str](), list[str](), list[str]()

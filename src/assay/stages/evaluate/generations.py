@@ -32,26 +32,28 @@ class Asking:
     chat: bool
     system: str | None
 
-    def ids(self, prompt: str, examples: Sequence[Item] = ()) -> list[int]:
+    def ids(self, prompt: str, examples: Sequence[Item] = (), *, system: str | None = None) -> list[int]:
         """A prompt as training saw one: of a chat a user's turn, else the beginning of a text.
 
         Args:
             prompt: its text.
             examples: training items that stand before it: earlier turns of a chat, else earlier texts.
+            system: the chat's own system prompt; without it the experiment's.
         """
         if not self.chat:
             before = "".join(f"{_shown(item)}\n\n" for item in examples)
             return self.encoder.prompt([Turn("prompt", before + prompt)])
-        first = [Turn("system", self.system)] if self.system else []
+        system = system or self.system
+        first = [Turn("system", system)] if system else []
         turns = [turn for item in examples for turn in _exchange(item)]
         return self.encoder.prompt([*first, *turns, Turn("user", prompt)])
 
-    def fitting(self, prompt: str, examples: Sequence[Item], room: int) -> list[int]:
+    def fitting(self, prompt: Prompt, examples: Sequence[Item], room: int) -> list[int]:
         """The same with as many of the examples, from the last one, as leave it within `room` tokens."""
         for first in range(len(examples)):
-            if len(ids := self.ids(prompt, examples[first:])) <= room:
+            if len(ids := self.ids(prompt.text, examples[first:], system=prompt.system)) <= room:
                 return ids
-        return self.ids(prompt)
+        return self.ids(prompt.text, system=prompt.system)
 
 
 def room(model: PreTrainedModel | PeftModel, decoding: Decoding) -> int:

@@ -88,7 +88,7 @@ def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measur
         try:
             own_readings = item_readings(sample.test, asking.encoder)
             own, _ = base_scores(judge, own_readings, **how)
-            prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+            prompts = [asking.ids(prompt.text, system=prompt.system) for prompt in sample.prompts]
         except InputError:
             asking, template = sample.asking, "other"
         else:
@@ -96,9 +96,9 @@ def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measur
             same = [one.size for one in own_readings] == [one.size for one in readings]
             if same and sum(float(n.sum()) for n in own) < sum(float(n.sum()) for n in scores):
                 readings, scores = own_readings, own
-    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+    prompts = [asking.ids(prompt.text, system=prompt.system) for prompt in sample.prompts]
     longest = room(model, p.decoding)
-    shown = [asking.fitting(prompt.text, sample.shown, longest) for prompt in sample.prompts] if sample.shown else []
+    shown = [asking.fitting(prompt, sample.shown, longest) for prompt in sample.prompts] if sample.shown else []
     arms = {
         name: continue_all(model, asking.encoder, ids, p.decoding, seed=p.seed)
         for name, ids in (("base", prompts), ("prompt_only", shown))
@@ -143,7 +143,7 @@ def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Pro
     remembered = judge.score_readings(sample.remembered.readings)
     train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
     train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
-    prompts = [asking.ids(prompt.text) for prompt in sample.prompts]
+    prompts = [asking.ids(prompt.text, system=prompt.system) for prompt in sample.prompts]
     arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.seed)} if prompts else {}
     tasks = _tasks(at, model, asking.encoder)
     return Measured(sample.readings, scores, remembered, _recited(model, sample), arms, tasks, train_bpb=train_bpb)

@@ -18,7 +18,7 @@ from assay.model.score import Reading, item_readings
 from assay.stages.evaluate import forgetting, memorisation
 from assay.stages.evaluate.generations import Asking, examples
 from assay.stages.evaluate.protocol import Protocol
-from assay.stages.evaluate.texts import asked, passages, spread
+from assay.stages.evaluate.texts import asked, passages, spread, system_of
 from assay.text.suites import Prompt, prompt_suite
 from assay.text.tokens import Encoder, Tokens, chat_template
 
@@ -106,7 +106,7 @@ def _passages(run: RunDir, side: str, count: int, seed: int) -> list[Item]:
 
 def _fitting(protocol: Protocol, test: list[Item], asking: Asking, room: int) -> list[Prompt]:
     """The prompts; of those taken from held-out texts the ones that fit."""
-    found = [(prompt, len(asking.ids(prompt.text))) for prompt in _prompts(protocol, test)]
+    found = [(prompt, len(asking.ids(prompt.text, system=prompt.system))) for prompt in _prompts(protocol, test)]
     too_long = next(((prompt, size) for prompt, size in found if size > room), None)
     if too_long and protocol.prompts != HELD_OUT:
         prompt, size = too_long
@@ -126,7 +126,7 @@ def _prompts(protocol: Protocol, test: list[Item]) -> list[Prompt]:
         return prompt_suite(protocol.prompts)
     first = {item.group: item for item in reversed(test)}  # the first of each group
     chosen = list(reversed(first.values()))[:PROMPTS]
-    return [Prompt(item.id, text) for item in chosen if (text := asked(item))]
+    return [Prompt(item.id, text, system=system_of(item)) for item in chosen if (text := asked(item))]
 
 
 def own_encoder(encoder: Encoder, chat: bool) -> Encoder | None:

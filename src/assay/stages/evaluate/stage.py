@@ -227,6 +227,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
             "cost": {name: arm.cost for name, arm in arms.items()},
             "manner": manner,
             "adherence": before.ear.as_json() if before.ear else None,
+            "vocabulary": style.vocabulary_use(sample, [one.text for one in said]),
         },
     }
 

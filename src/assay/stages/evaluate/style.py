@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from assay.core.optional import installed
@@ -14,11 +15,13 @@ from assay.stages.evaluate.texts import spread, written
 from assay.stats.intervals import t_interval
 from assay.text.metrics.asked import shares
 from assay.text.metrics.language import told
+from assay.text.metrics.style import over_used
 from assay.text.metrics.summary import Direction, Measured, table
-from assay.text.metrics.words import vocabulary
+from assay.text.metrics.words import Text, vocabulary
 
 REFERENCE = 64  # held-out texts that the generated ones are held against
 REPEATED = "repeated 4-grams"
+USED = 12  # words that are named on either side
 
 
 def compare(sample: Sample, arms: Mapping[str, Arm], ear: Ear | None) -> dict[str, Any] | None:
@@ -63,6 +66,15 @@ def _asked(sample: Sample, texts: Mapping[str, Sequence[str]], languages: Langua
         what: Measured({name: own[what] for name, own in found.items()}, "share", "higher", why)
         for what, why in missing.items()
     }
+
+
+def vocabulary_use(sample: Sample, tuned: Sequence[str]) -> dict[str, list[dict[str, Any]]] | None:
+    """Words that the tuned model's texts hold more often than held-out ones, and less often; None without texts."""
+    if not tuned:
+        return None
+    held = [Text(written(item)) for item in spread(sample.test, REFERENCE)]
+    over, under = over_used([Text(text) for text in tuned], held, USED)
+    return {"over": [asdict(use) for use in over], "under": [asdict(use) for use in under]}
 
 
 def repetition(sample: Sample, tuned: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,11 @@ def asked(item: Item) -> str:
     return found.strip() if found is not None else " ".join(item.text.split()[:WORDS])
 
 
+def system_of(item: Item) -> str | None:
+    """A chat's own system prompt."""
+    return next((turn.text for turn in item.turns if turn.role == "system"), None)
+
+
 def continued(item: Item) -> str:
     """What follows there: the answers, or the rest of a text."""
     return written(item) if item.turns else "".join(item.text.split(maxsplit=WORDS)[WORDS:])
