@@ -18,9 +18,9 @@ demo: setup fetch
 test: setup fetch lint
 	$(BIN)/pytest
 
-# Every planted fault, and how many of them were caught.
+# Every planted fault with its healthy twin, and how many were caught; some ten minutes.
 faults: setup fetch
-	$(BIN)/pytest tests/faults -m fault
+	$(BIN)/pytest tests/faults -m ""
 
 lint: setup
 	$(BIN)/ruff check

@@ -16,6 +16,8 @@ from assay.cli.main import main
 from assay.core.files import read_json
 from assay.data.split import split_groups
 
+pytestmark = pytest.mark.long
+
 # A forgotten language
 
 

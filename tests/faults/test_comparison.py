@@ -17,6 +17,7 @@ from assay.core.files import read_json
 from assay.core.rundir import RunDir
 from assay.model.load import silent
 
+pytestmark = pytest.mark.long
 END = "<|endoftext|>"
 
 

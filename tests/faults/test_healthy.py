@@ -13,6 +13,7 @@ from scipy.stats import binom
 
 from assay.core.guard import OF_A_RUN
 
+pytestmark = pytest.mark.long
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SIX = ("text-lora", "table-full", "pairs-lora", "alpaca-lora", "sharegpt-full", "template-lora")
 SMALL = {"max_bytes_per_group": 400, "decoding": {"max_new_tokens": 24}, "questions": [], "continuations": 8}

@@ -14,6 +14,8 @@ import pytest
 
 from assay.core.files import read_json
 
+pytestmark = pytest.mark.long
+
 # Chosen on the test texts
 
 
