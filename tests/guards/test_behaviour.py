@@ -1,21 +1,13 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from fixture_guards import sound
 
-from assay.core.guard import GuardRecord
 from assay.guards.behaviour import fair_baseline, forgetting, memorisation, output_hygiene, style_fairness
 
 SYSTEM = "You are a careful assistant who answers every question in one short sentence and never guesses."
-
-
-def sound(record: GuardRecord) -> GuardRecord:
-    json.dumps(record.as_json(), allow_nan=False)
-    assert record.why
-    assert (record.fix is not None) == (record.status in ("warn", "fail"))
-    return record
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,13 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from fixture_guards import sound
 
-from assay.core.guard import GuardRecord
 from assay.guards.comparison import common_currency, one_change, selection_hygiene
 
 HOW = {"window": 512, "stride": 512, "bos_rule": "own prefix", "dtype": "fp32", "tokenizer_sha256": "a"}
-
-
-def sound(record: GuardRecord) -> GuardRecord:
-    json.dumps(record.as_json(), allow_nan=False)
-    assert record.why
-    assert (record.fix is not None) == (record.status in ("warn", "fail"))
-    return record
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import math
 from typing import Any
 
 import numpy as np
 import pytest
+from fixture_guards import sound
 
-from assay.core.guard import GuardRecord, limits
+from assay.core.guard import limits
 from assay.guards.outcome import (
     missing_in_receipt,
     paired_verdict,
@@ -20,13 +20,6 @@ from assay.guards.outcome import (
 )
 from assay.stats.tests import groups_needed
 from assay.stats.verdict import RECIPE_SEEDS, Difference, group_scores, summarise, verdict
-
-
-def sound(record: GuardRecord) -> GuardRecord:
-    json.dumps(record.as_json(), allow_nan=False)
-    assert record.why
-    assert (record.fix is not None) == (record.status in ("warn", "fail"))
-    return record
 
 
 def difference(centre: float, sd: float, n: int) -> Difference:

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
+from fixture_guards import sound
 
-from assay.core.guard import GuardRecord
 from assay.guards.training import (
     adapter_integrity,
     finite_training,
@@ -14,14 +13,6 @@ from assay.guards.training import (
     supervision,
     weights_moved,
 )
-
-
-def sound(record: GuardRecord) -> GuardRecord:
-    """Every record can be written, says why, and offers a fix where something is wrong."""
-    json.dumps(record.as_json(), allow_nan=False)
-    assert record.why
-    assert (record.fix is not None) == (record.status in ("warn", "fail"))
-    return record
 
 
 @pytest.mark.parametrize(

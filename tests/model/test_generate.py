@@ -2,13 +2,11 @@ import math
 
 import pytest
 import torch
+from fixture_adapted import adapted
 from scipy.stats import chisquare
 
 from assay.core.records import Decoding, Turn
-from assay.model import adapters
 from assay.model.generate import Clock, generate, processors
-from assay.model.load import _random
-from assay.model.registry import PRESETS
 from assay.text.tokenizer import byte_tokenizer
 from assay.text.tokens import Encoder, chat_template
 
@@ -19,15 +17,8 @@ PROMPTS = ["To be", "O", "What news on the Rialto, my lord?", "", "ab"]
 
 @pytest.fixture(scope="module", params=["llama-tiny", "gpt2-tiny"])
 def pair(request):
-    model = _random(PRESETS[request.param])
-    model.requires_grad_(False)
-    adapted = adapters.attach(
-        model, kind="lora", rank=4, alpha=8.0, dropout=0.0, targets="all-linear", rslora=False, seed=1
-    )
-    for name, parameter in adapters.trainable(adapted).items():
-        parameter.data += 0.2 if "lora_B" in name else 0.1
     tokenizer = byte_tokenizer()
-    return adapted.eval(), Encoder(tokenizer, chat_template(tokenizer))
+    return adapted(request.param), Encoder(tokenizer, chat_template(tokenizer))
 
 
 def go_on(pair, texts, decoding=DRAWN, *, seeds=None, **more):

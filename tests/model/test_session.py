@@ -1,7 +1,7 @@
 import pytest
+from fixture_adapted import adapted
 
 from assay.core.records import Decoding, Turn
-from assay.model import adapters
 from assay.model.generate import generate
 from assay.model.load import _random
 from assay.model.registry import PRESETS
@@ -14,15 +14,8 @@ DECODING = Decoding(max_new_tokens=12, temperature=0.9, top_p=0.95)
 
 @pytest.fixture(scope="module")
 def talker():
-    model = _random(PRESETS["llama-tiny"])
-    model.requires_grad_(False)
-    adapted = adapters.attach(
-        model, kind="lora", rank=4, alpha=8.0, dropout=0.0, targets="all-linear", rslora=False, seed=1
-    )
-    for name, parameter in adapters.trainable(adapted).items():
-        parameter.data += 0.2 if "lora_B" in name else 0.1
     tokenizer = byte_tokenizer()
-    return Session(adapted.eval(), None, Encoder(tokenizer, chat_template(tokenizer)))
+    return Session(adapted("llama-tiny"), None, Encoder(tokenizer, chat_template(tokenizer)))
 
 
 def test_a_session_switches_between_base_and_tuned(talker):

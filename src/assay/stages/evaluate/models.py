@@ -22,7 +22,7 @@ from assay.model.score import Nats, Reading, Scorer, item_readings
 from assay.stages.evaluate import harness, measure, memorisation
 from assay.stages.evaluate.adherence import Ear, learn
 from assay.stages.evaluate.base_scores import base_scores
-from assay.stages.evaluate.generations import Arm, continue_all, room
+from assay.stages.evaluate.generations import Arm, Asking, continue_all, room
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
@@ -82,21 +82,14 @@ def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measur
     scores, off = base_scores(judge, readings, **how)
     remembered, also_off = base_scores(judge, sample.remembered.readings, **how)
     noise = max((found for found in (off, also_off) if found is not None), default=None)
-    asking, template = sample.base_asking, _template(sample)
-    if template == "own" and asking.encoder is not encoder:
-        # asked in its own template the base may well be better: then that is what the tuned model is held against
-        try:
-            own_readings = item_readings(sample.test, asking.encoder)
-            own, _ = base_scores(judge, own_readings, **how)
-            prompts = [asking.ids(prompt.text, system=prompt.system) for prompt in sample.prompts]
-        except InputError:
-            asking, template = sample.asking, "other"
-        else:
-            # of as many bytes: a template that rewrites answers leaves another text
-            same = [one.size for one in own_readings] == [one.size for one in readings]
-            if same and sum(float(n.sum()) for n in own) < sum(float(n.sum()) for n in scores):
-                readings, scores = own_readings, own
-    prompts = [asking.ids(prompt.text, system=prompt.system) for prompt in sample.prompts]
+    asking, template, own_readings = _asked_of_base(sample)
+    # asked in its own template the base may well be better: then that is what the tuned model is held against, if it is
+    # of as many bytes: a template that rewrites answers leaves another text
+    if own_readings and [one.size for one in own_readings] == [one.size for one in readings]:
+        own, _ = base_scores(judge, own_readings, **how)
+        if sum(float(n.sum()) for n in own) < sum(float(n.sum()) for n in scores):
+            readings, scores = own_readings, own
+    prompts = _prompts(asking, sample)
     longest = room(model, p.decoding)
     shown = [asking.fitting(prompt, sample.shown, longest) for prompt in sample.prompts] if sample.shown else []
     arms = {
@@ -115,9 +108,23 @@ def _tasks(at: Setting, model: Model, encoder: Encoder) -> list[harness.Metric]:
     return harness.ask(at.tasks, model, encoder.tokenizer) if at.tasks else []
 
 
-def _template(sample: Sample) -> str:
-    tokenizer = sample.asking.encoder.tokenizer
-    return "own" if sample.asking.chat and tokenizer.chat_template is not None else "none"
+def _prompts(asking: Asking, sample: Sample) -> list[list[int]]:
+    return [asking.ids(prompt.text, system=prompt.system) for prompt in sample.prompts]
+
+
+def _asked_of_base(sample: Sample) -> tuple[Asking, str, list[Reading]]:
+    """How the base is asked, in which template, and the held-out texts in its own where the experiment has another."""
+    asking, given = sample.base_asking, sample.asking
+    if not given.chat or given.encoder.tokenizer.chat_template is None:
+        return asking, "none", []
+    if asking.encoder is given.encoder:
+        return asking, "own", []
+    try:
+        readings = item_readings(sample.test, asking.encoder)
+        _prompts(asking, sample)
+    except InputError:
+        return given, "other", []
+    return asking, "own", readings
 
 
 def _recited(model: Model, sample: Sample) -> tuple[list[bool], list[bool]]:
@@ -143,7 +150,7 @@ def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Pro
     remembered = judge.score_readings(sample.remembered.readings)
     train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
     train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
-    prompts = [asking.ids(prompt.text, system=prompt.system) for prompt in sample.prompts]
+    prompts = _prompts(asking, sample)
     arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.seed)} if prompts else {}
     tasks = _tasks(at, model, asking.encoder)
     return Measured(sample.readings, scores, remembered, _recited(model, sample), arms, tasks, train_bpb=train_bpb)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from assay.config.values import HELD_OUT
 from assay.core.errors import InputError
 from assay.core.files import sha256_text
 from assay.core.records import Item
@@ -25,7 +26,6 @@ from assay.text.tokens import Encoder, Tokens, chat_template
 TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
 TRAIN_GROUPS = 8
 PASSAGES_BYTES = 8000  # of each group, for a classifier of style
-HELD_OUT = "held-out"
 PROMPTS = 8  # taken from the held-out texts
 
 

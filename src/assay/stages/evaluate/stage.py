@@ -194,6 +194,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
     p, run, tokenizer = at.protocol, at.run, sample.asking.encoder.tokenizer
     arms = before.arms | after.arms
     said = after.arms["tuned"].generations if "tuned" in after.arms else []
+    texts = [one.text for one in said]
     write_lines(run.generations, generations.rows(sample.prompts, arms, seed=p.seed))
     kept = forgetting.compare(
         sample.remembered,
@@ -217,7 +218,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
         ),
         behaviour.forgetting(kept),
         behaviour.memorisation(recited, span),
-        behaviour.style_fairness(**style.repetition(sample, [one.text for one in said])),
+        behaviour.style_fairness(**style.repetition(sample, texts)),
     )  # fmt: skip
     return {
         "forgetting": kept,
@@ -227,7 +228,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
             "cost": {name: arm.cost for name, arm in arms.items()},
             "manner": manner,
             "adherence": before.ear.as_json() if before.ear else None,
-            "vocabulary": style.vocabulary_use(sample, [one.text for one in said]),
+            "vocabulary": style.vocabulary_use(sample, texts),
         },
     }
 

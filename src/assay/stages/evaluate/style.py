@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from assay.core.optional import installed
+from assay.core.records import Item
 from assay.data.languages import EXTRA, PACKAGE, Languages
 from assay.stages.evaluate.adherence import Ear
 from assay.stages.evaluate.generations import Arm
@@ -34,7 +35,7 @@ def compare(sample: Sample, arms: Mapping[str, Arm], ear: Ear | None) -> dict[st
     texts = {name: [one.text for one in arm.generations] for name, arm in arms.items()}
     ends = {name: [float(one.stopped) for one in arm.generations] for name, arm in arms.items()}
     better: Direction = "higher" if sample.asking.chat else "none"
-    reference = spread(sample.test, REFERENCE)
+    reference = _held_out(sample)
     own = [written(item) for item in reference]
     languages = Languages() if installed(PACKAGE) else None
     return table(
@@ -49,6 +50,11 @@ def compare(sample: Sample, arms: Mapping[str, Arm], ear: Ear | None) -> dict[st
         | _asked(sample, texts, languages)
         | (ear.measured(texts) if ear else {}),
     )
+
+
+def _held_out(sample: Sample) -> list[Item]:
+    """What generated texts are held against."""
+    return spread(sample.test, REFERENCE)
 
 
 def _asked(sample: Sample, texts: Mapping[str, Sequence[str]], languages: Languages | None) -> dict[str, Measured]:
@@ -72,7 +78,7 @@ def vocabulary_use(sample: Sample, tuned: Sequence[str]) -> dict[str, list[dict[
     """Words that the tuned model's texts hold more often than held-out ones, and less often; None without texts."""
     if not tuned:
         return None
-    held = [Text(written(item)) for item in spread(sample.test, REFERENCE)]
+    held = [Text(written(item)) for item in _held_out(sample)]
     over, under = over_used([Text(text) for text in tuned], held, USED)
     return {"over": [asdict(use) for use in over], "under": [asdict(use) for use in under]}
 
@@ -84,7 +90,7 @@ def repetition(sample: Sample, tuned: Sequence[str]) -> dict[str, Any]:
     """
     if not tuned:
         return {"generated": None, "reference": None, "low": None, "texts": 0, "words": None}
-    reference = spread(sample.test, REFERENCE)
+    reference = _held_out(sample)
     found = table(
         {"tuned": tuned}, [prompt.id for prompt in sample.prompts], [written(item) for item in reference],
         interval=t_interval, reference_units=[item.group for item in reference],
