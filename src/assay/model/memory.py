@@ -14,6 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 from assay.model.shape import Shape, adapted, trainable_parameters
+from assay.model.threads import SIDE_BY_SIDE
 
 WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2}  # bytes per number
 FP32 = 4
@@ -25,6 +26,9 @@ BLOCKWISE = 2 + 2 * FP32 / 256
 # Bytes of the fp32 log-probabilities that are held at once (model/loss). On a CPU more gain nothing; an accelerator
 # reads the whole output embedding once per chunk, and needs some hundreds of positions for that not to be all it does.
 CHUNK_BYTES = {"cpu": 32 << 20, "mps": 256 << 20, "cuda": 256 << 20}
+# Tokens of a packed row that is scored, of which a CPU has several at once (model/threads): there longer ones gain
+# nothing, while an accelerator reads all weights once per row.
+ROW_TOKENS = {"cpu": 512, "mps": 2048, "cuda": 4096}
 
 
 def chunk_rows(vocabulary: int, device: str) -> int:
@@ -93,7 +97,6 @@ class Work:
     peer: bool = False
     accumulates: bool = True
     device: str = "cpu"
-    score_tokens: int = 1024
     prompt_tokens: int = 512
 
     @property
@@ -248,9 +251,10 @@ def _chunk(s: Shape, work: Work, tokens: int) -> int:
 
 
 def _scoring(s: Shape, work: Work) -> Terms:
-    """Scoring texts: the forward pass of one block, and the logits of a chunk with their exponentials."""
-    numbers = work.score_tokens * (s.width * 2 + _sized(s, WORKING))
-    return {"scoring": round(numbers * work.wide) + _chunk(s, work, work.score_tokens)}
+    """Scoring texts: of each row the forward pass of one block, and the logits of a chunk with their exponentials."""
+    tokens, rows = ROW_TOKENS[work.device], SIDE_BY_SIDE if work.device == "cpu" else 1
+    numbers = tokens * (s.width * 2 + _sized(s, WORKING))
+    return {"scoring": rows * (round(numbers * work.wide) + _chunk(s, work, tokens))}
 
 
 def generation(s: Shape, work: Work) -> Terms:

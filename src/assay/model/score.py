@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,10 @@ from assay.core.records import Item
 from assay.model.adapters import causal
 from assay.model.attention import Document, packed, packed_inputs
 from assay.model.loss import is_likeliest, token_nll
+from assay.model.memory import ROW_TOKENS
+from assay.model.threads import side_by_side
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoded, Encoder
-
-ROW_TOKENS = 1024  # of a packed row: longer ones gain nothing on a CPU
 
 Nats = np.ndarray[tuple[int], np.dtype[np.float64]]
 Counts = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -106,14 +107,15 @@ class Scorer:
         *,
         window: int,
         stride: int,
-        row_tokens: int = ROW_TOKENS,
+        row_tokens: int | None = None,
     ) -> None:
-        """`row_tokens` is how many tokens one packed row holds (windows longer than that have their own row)."""
+        """`row_tokens` is how many tokens a packed row holds, but for longer windows; None: what suits the device."""
         if tokenizer.context is None:
             raise _no_context()
         self.model, self.tokenizer, self.context = model, tokenizer, tokenizer.context
-        self.window, self.stride, self.row_tokens = window, stride, row_tokens
         self.head = output_weight(model)
+        self.window, self.stride = window, stride
+        self.row_tokens = row_tokens or ROW_TOKENS[self.head.device.type]
 
     def score(
         self, texts: Sequence[str], *, reverse: bool = False, tick: Callable[[int], None] | None = None
@@ -158,17 +160,18 @@ class Scorer:
         ]  # fmt: skip
         results = [np.zeros(len(r.ids), dtype=dtype) for r in readings]
         rows = pack([len(w.ids) - 1 for w in cut], self.row_tokens)
+        groups = [[cut[i] for i in row] for row in (reversed(rows) if reverse else rows)]
         done = 0
-        with packed(causal(self.model)), torch.no_grad():
-            for row in reversed(rows) if reverse else rows:
-                group = [cut[i] for i in row]
-                for piece, numbers in zip(group, self._row(group, what), strict=True):
+        with packed(causal(self.model)), side_by_side(self.model, len(groups)) as each:
+            for group, found in zip(groups, each(partial(self._row, what=what), groups), strict=True):
+                for piece, numbers in zip(group, found, strict=True):
                     results[piece.text][piece.start : piece.start + piece.scored] = numbers
                     done += piece.scored
                 if tick:
                     tick(done)
         return [found if r.counts is None else found[r.counts] for r, found in zip(readings, results, strict=True)]
 
+    @torch.no_grad()
     def _row(self, group: list[Window], what: Callable[[Tensor, Tensor, Tensor], Tensor]) -> list[Any]:
         device = self.head.device
         hidden = hidden_states(self.model, [w.ids[:-1] for w in group], device)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from assay.core.console import Console
 from assay.core.records import Item
-from assay.model.score import ROW_TOKENS, Nats, Reading, Scorer
+from assay.model.score import Nats, Reading, Scorer
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder
 
@@ -38,9 +38,7 @@ class Probes:
 
 def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, texts: Sequence[str]) -> Probes:
     """Score the probe texts three times."""
-    together, alone = (
-        Scorer(model, tokenizer, window=window, stride=window, row_tokens=row) for row in (ROW_TOKENS, 1)
-    )
+    together, alone = (Scorer(model, tokenizer, window=window, stride=window, row_tokens=row) for row in (None, 1))
     return Probes(together.score(texts), alone.score(texts), together.score(texts, reverse=True))
 
 
