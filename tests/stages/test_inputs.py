@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assay.config.schema import EvaluateConfig
+from assay.config.evaluate import EvaluateConfig
 from assay.config.values import LANGUAGES, QUESTIONS, SUITES
 from assay.core.errors import InputError, MachineError
 from assay.core.files import sha256_text

@@ -33,7 +33,8 @@ from assay.config.problems import (
     shown,
     unknown_key,
 )
-from assay.config.schema import LORA_ONLY, Experiment
+from assay.config.schema import Experiment
+from assay.config.train import LORA_ONLY
 from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, flow, number_like
 from assay.core.errors import InputError
 from assay.core.records import is_name

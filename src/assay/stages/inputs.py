@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from assay.config.schema import EvaluateConfig
+from assay.config.evaluate import EvaluateConfig
 from assay.config.values import HELD_OUT
 from assay.core.files import sha256_file
 from assay.core.optional import installed, missing

@@ -13,7 +13,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from assay.config.schema import Experiment, TrainConfig
+from assay.config.schema import Experiment
+from assay.config.train import TrainConfig
 from assay.core.console import Console
 from assay.core.files import read_json, read_lines, sha256_file, write_json, write_lines
 from assay.core.guard import GuardRecord, record
