@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from assay.text.tokenizer import TextTokenizer
 
 # raised when a stage's results for the same inputs change
-VERSIONS = {"prepare": 2, "plan": 2, "train": 3, "evaluate": 3, "report": 2}
+VERSIONS = {"prepare": 2, "plan": 2, "train": 4, "evaluate": 4, "report": 2}
 
 
 @dataclass(frozen=True)
@@ -288,6 +288,7 @@ def _perform(run: RunDir, work: Work, stage: str) -> None:
     started = time.perf_counter()
     run.event("stage started", stage=stage)
     run.begin(stage)
+    give_back()
     forget_peak()  # of the stage before
     run.guards.drop_stages(*STAGES[STAGES.index(stage) :])
     if stage != "report":

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from assay.config.schema import Experiment
-from assay.core.files import directory_atomic
+from assay.core.files import directory_atomic, write_atomic
 from assay.core.records import Item, Turn
 from assay.core.rundir import RunDir
 from assay.data.items import write_items
 from assay.model.load import _random
 from assay.model.registry import PRESETS
+from assay.stages.evaluate.memorisation import whole
 from assay.stages.evaluate.protocol import Protocol, protocol
 from assay.text.tokenizer import byte_tokenizer
-from assay.text.tokens import Encoder, chat_template, write_tokens
+from assay.text.tokens import Encoder, Tokens, chat_template, write_tokens
 
 WORDS = ["the", "sea", "and", "a", "ship", "of", "old", "wood", "went", "by", "while", "men", "sang", "in", "rain"]
 
@@ -71,6 +73,8 @@ def prepared(folder: Path, train: Sequence[Item], dev: Sequence[Item], encoder: 
         write_items(run.split(side), [items])
     with directory_atomic(run.tokens) as target:
         write_tokens(target, [encoder.encode(train)])
+    read = whole(Tokens.open(run.tokens).starts)
+    write_atomic(run.read, pl.DataFrame(read, schema=["row", "begin", "end"]).write_parquet)
     return run
 
 

@@ -98,6 +98,10 @@ class RunDir:
         return self.path / "train" / "reference.json"
 
     @property
+    def read(self) -> Path:
+        return self.path / "train" / "read.parquet"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "train" / "checkpoints"
 

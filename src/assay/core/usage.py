@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 try:
@@ -15,6 +16,7 @@ try:
 except ImportError:  # Windows has no such module
     resource = None  # type: ignore[assignment]
 
+ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
 
 _outer = 0  # the peak before the counting of `own_peak` began
 
@@ -51,8 +53,9 @@ class Peak:
 
 @contextmanager
 def own_peak() -> Iterator[Peak]:
-    """Count the peak of what is done inside; the one counted outside goes on."""
+    """Count the peak of what is done inside, without what was freed before; the one counted outside goes on."""
     global _outer
+    give_back()
     found, before = Peak(), peak_memory()
     fresh = _restart()
     try:
@@ -73,8 +76,18 @@ def _restart() -> bool:
 def give_back() -> None:
     """Return freed memory to the system: the C library keeps it for later, which between two stages is for nothing."""
     gc.collect()
+    _glibc("malloc_trim", 0)
+
+
+@cache
+def share_heap() -> None:
+    """Let new threads use the heap there is: each would get one of its own, and keep what it freed (mallopt(3))."""
+    _glibc("mallopt", ARENA_MAX, 1)
+
+
+def _glibc(name: str, *arguments: int) -> None:
     if sys.platform == "linux":
         try:
-            ctypes.CDLL(None).malloc_trim(0)
+            getattr(ctypes.CDLL(None), name)(*arguments)
         except (AttributeError, OSError):  # another C library than glibc has nothing of the kind
             return

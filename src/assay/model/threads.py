@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from assay.core.usage import share_heap
+
 SIDE_BY_SIDE = 4  # rows at once at most: each holds activations and logits of its own
 
 Each = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
@@ -30,6 +32,7 @@ def side_by_side(model: nn.Module, rows: int) -> Iterator[Each]:
         yield map
         return
     own = threads // workers
+    share_heap()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(own,)) as pool:
         try:
             yield pool.map

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from assay.core.records import Decoding
 from assay.model.generate import generate
 from assay.model.score import Scorer
-from assay.stages.evaluate.memorisation import LONGEST, PROMPT, Probes, continued, longest_span, probes, summary
+from assay.stages.evaluate.memorisation import LONGEST, PROMPT, Probes, continued, longest_span, probes, summary, whole
 from assay.text.tokenizer import byte_tokenizer
 from assay.text.tokens import Tokens
 
@@ -30,7 +30,7 @@ def starts_of(lengths: Sequence[int]) -> np.ndarray:
 def test_a_stretch_lies_in_one_row_and_no_row_gives_two(lengths: list[int], count: int, seed: int) -> None:
     starts = starts_of(lengths)
     ids = np.arange(starts[-1])  # each id is its own place
-    found = probes(starts, ids, count, seed=seed)
+    found = probes(whole(starts), ids, count, seed=seed)
     long = sum(length >= LONGEST for length in lengths)
     assert (len(found.readings), found.too_short) == (min(count, long), len(lengths) - long)
     rows = []
@@ -43,14 +43,26 @@ def test_a_stretch_lies_in_one_row_and_no_row_gives_two(lengths: list[int], coun
         assert reading.counts is not None
         assert np.array(reading.ids)[reading.counts].tolist() == stretch[50:]
     assert len(rows) == len(set(rows))
-    again = probes(starts, ids, count, seed=seed)
+    again = probes(whole(starts), ids, count, seed=seed)
     assert [reading.context for reading in again.readings] == [reading.context for reading in found.readings]
 
 
 def test_every_place_and_row_is_looked_at_by_some_seed() -> None:
     starts = starts_of([101, 50, 102])
-    found = {reading.context for seed in range(40) for reading in probes(starts, np.arange(253), 1, seed=seed).readings}
+    found = {
+        reading.context
+        for seed in range(40)
+        for reading in probes(whole(starts), np.arange(253), 1, seed=seed).readings
+    }
     assert found == {0, 1, 151, 152, 153}
+
+
+def test_only_the_pieces_that_were_read_are_looked_at() -> None:
+    """Row 0 was read from 10 to 111 and from 200 to 302, row 1 not at all, row 2 too little at a time."""
+    pieces = np.array([[0, 10, 111], [0, 200, 302], [0, 305, 350], [2, 700, 790], [2, 800, 899]])
+    found = [probes(pieces, np.arange(1000), 8, seed=seed) for seed in range(60)]
+    assert {reading.context for each in found for reading in each.readings} == {10, 11, 200, 201, 202}
+    assert {(len(each.readings), each.too_short) for each in found} == {(1, 1)}
 
 
 # whether it goes on
@@ -81,7 +93,7 @@ def test_it_agrees_with_greedy_decoding(scorer: Scorer) -> None:
     expected = {row[0]: greedy(scorer, row[:PROMPT], LONGEST - PROMPT) == row for row in rows}
     assert [expected[row[0]] for row in rows] == [False, False, False, False, False, True]
     ids = np.array([token for row in rows for token in row], np.int32)
-    wanted = probes(starts_of([LONGEST] * 6), ids, 6, seed=0)
+    wanted = probes(whole(starts_of([LONGEST] * 6)), ids, 6, seed=0)
     found = dict(zip([reading.context for reading in wanted.readings], continued(scorer, wanted), strict=True))
     assert found == expected
 
@@ -94,7 +106,7 @@ def test_without_stretches_there_is_nothing_to_go_on_with(scorer: Scorer) -> Non
 
 
 def some(count: int, too_short: int = 0) -> Probes:
-    rows = probes(starts_of([LONGEST] * count), np.zeros(LONGEST * count, np.int32), count, seed=0)
+    rows = probes(whole(starts_of([LONGEST] * count)), np.zeros(LONGEST * count, np.int32), count, seed=0)
     return Probes(rows.readings, too_short)
 
 

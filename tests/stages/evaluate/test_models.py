@@ -124,7 +124,7 @@ def test_a_short_window_of_scores_does_not_blind_the_look_for_recital(plain: Any
     prompt = ENCODER.tokenizer.encode("To be, or not to be: that is the question; whether 'tis nobler")[:PROMPT]
     long = Decoding(LONGEST - PROMPT, 0.0, 1.0)
     (one,) = generate(model, ENCODER.tokenizer, [prompt], stops=(), decoding=long, seeds=[0])
-    stretches = probes(np.array([0, LONGEST]), np.array([*prompt, *one.ids]), 1, seed=0)
+    stretches = probes(np.array([[0, 0, LONGEST]]), np.array([*prompt, *one.ids]), 1, seed=0)
     assert (len(prompt), len(stretches.readings)) == (PROMPT, 1)
     assert of_base(at, model, replace(sample, train_stretches=stretches))[0].recited[0] == [True]
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,20 @@ def test_a_truncated_row_gives_its_beginning(rows, max_length):
     first = np.cumsum([0, *map(len, rows)])[:-1]
     kept = [(int(s), row[: max_length + 1]) for s, row in zip(first, rows, strict=True) if any(row[1 : max_length + 1])]
     assert [(int(segment.ids[0]), segment.learn.tolist()) for segment in corpus] == kept
+
+
+@given(ROWS, st.integers(1, 40), st.booleans(), st.lists(st.lists(st.integers(0, 1000), max_size=4), max_size=4))
+def test_what_steps_read_is_told_once_and_as_far_as_it_hangs_together(rows, max_length, truncate, drawn):
+    corpus = corpus_of(rows, max_length, truncate)
+    steps = [[index % len(corpus) for index in step] for step in drawn if len(corpus)]
+    stretches = corpus.read_in(steps)
+    places = [place for _, begin, end in stretches.tolist() for place in range(begin, end)]
+    # each token's id is its place
+    assert places == sorted({int(t) for step in steps for index in step for t in corpus[index].ids})
+    starts = np.cumsum([0, *map(len, rows)])
+    assert all(starts[row] <= begin < end <= starts[row + 1] for row, begin, end in stretches)
+    # a token that two neighbours share is the only seam: no two stretches of a row could be one
+    assert all(a[2] < b[1] or a[0] != b[0] for a, b in pairwise(stretches))
 
 
 @given(LENGTHS, st.integers(40, 100), st.integers(0, 3))

@@ -32,25 +32,34 @@ class Probes:
     too_short: int
 
 
-def probes(starts: Ints, ids: Ints, count: int, *, seed: int) -> Probes:
+def whole(starts: Ints) -> Ints:
+    """All rows as pieces, from where each begins and the end of the last."""
+    return np.column_stack([np.arange(len(starts) - 1), starts[:-1], starts[1:]])
+
+
+def probes(pieces: Ints, ids: Ints, count: int, *, seed: int) -> Probes:
     """A stretch from each of at most `count` rows, rows and places chosen by the seed.
 
     Args:
-        starts: where each row begins in `ids`, and the end of the last.
+        pieces: (n, 3), in order: a row, and where a piece of it begins and ends in `ids`. Only there is looked.
         ids: of all rows behind each other.
         count: the most rows that are looked at.
         seed: of the choice.
     """
-    lengths = np.diff(starts)
-    long = np.flatnonzero(lengths >= LONGEST)
+    long = pieces[pieces[:, 2] - pieces[:, 1] >= LONGEST]
+    rows = np.unique(long[:, 0])
     generator = np.random.default_rng(seed)
     counts = np.arange(LONGEST - 1) >= PROMPT - 1
     readings = []
-    for number in generator.permutation(long)[:count]:
-        start = int(starts[number] + generator.integers(0, lengths[number] - LONGEST + 1))
+    for row in generator.permutation(rows)[:count]:
+        own = slice(*np.searchsorted(long[:, 0], [row, row + 1]))
+        places = np.cumsum(long[own, 2] - long[own, 1] - LONGEST + 1)  # where a stretch may begin, piece after piece
+        place = int(generator.integers(0, places[-1]))
+        piece = int(np.searchsorted(places, place, "right"))
+        start = int(long[own][piece, 2]) - LONGEST - int(places[piece] - 1 - place)
         stretch = ids[start : start + LONGEST].tolist()
         readings.append(Reading(stretch[1:], stretch[0], 0, counts))
-    return Probes(readings, len(lengths) - len(long))
+    return Probes(readings, len(np.unique(pieces[:, 0])) - len(rows))
 
 
 def continued(scorer: Scorer, wanted: Probes) -> list[bool]:

@@ -69,7 +69,7 @@ def take(
     some = _some(run, "train", TRAIN_GROUPS, seed)
     seen = excerpts(some, TRAIN_BYTES // len({item.group for item in some}), seed=seed)
     chat = any(turn.role == "user" for item in items for turn in item.turns)
-    tokens, held = Tokens.open(run.tokens), encoder.encode(items)
+    read, held = pl.read_parquet(run.read).to_numpy(), encoder.encode(items)
     asking = Asking(encoder, chat, protocol.system)
     return Sample(
         test=test,
@@ -82,8 +82,10 @@ def take(
             _passages(run, "dev", protocol.adherence // 2, seed),
         ),
         remembered=forgetting.load(protocol.retain, protocol.questions, encoder, seed=seed, cache=cache),
-        train_stretches=memorisation.probes(tokens.starts, tokens.ids, protocol.continuations, seed=seed),
-        held_stretches=memorisation.probes(held.starts, held.ids, protocol.continuations, seed=seed),
+        train_stretches=memorisation.probes(read, Tokens.open(run.tokens).ids, protocol.continuations, seed=seed),
+        held_stretches=memorisation.probes(
+            memorisation.whole(held.starts), held.ids, protocol.continuations, seed=seed
+        ),
         prompts=_fitting(protocol, test, asking, room),
         shown=examples(some, protocol.examples, seed=seed),
         asking=asking,

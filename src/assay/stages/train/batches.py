@@ -68,6 +68,18 @@ class Corpus(Sequence[Segment]):
         span = slice(int(self.begin[index]), int(self.end[index]))
         return Segment(self.ids[span], self.learn[span])
 
+    def read_in(self, steps: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+        """What these steps read: (stretches, 3), the row of each, and where it begins and ends in `ids`.
+
+        Segments that lie next to each other in a row are one stretch, and none is told twice.
+        """
+        own = np.unique(np.fromiter((index for step in steps for index in step), dtype=np.int64))
+        row, begin, end = np.asarray(self.rows)[own], self.begin[own], self.end[own]
+        first = np.ones(len(own), dtype=bool)
+        first[1:] = (row[1:] != row[:-1]) | (begin[1:] > end[:-1])
+        last = np.roll(first, -1)
+        return np.column_stack([row[first], begin[first], end[last]]).astype(np.int64)
+
     def fingerprint(self, segments: Sequence[int]) -> str:
         """SHA-256 of the ids of some segments and of which of them are learned, in order."""
         digest = hashlib.sha256()

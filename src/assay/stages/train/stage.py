@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 from assay.config.schema import Experiment
 from assay.config.train import TrainConfig
 from assay.core.console import Console
-from assay.core.files import read_json, read_lines, sha256_file, write_json, write_lines
+from assay.core.files import read_json, read_lines, sha256_file, write_atomic, write_json, write_lines
 from assay.core.guard import GuardRecord, record
 from assay.core.receipt import training_peak
 from assay.core.rundir import RunDir
@@ -89,7 +90,8 @@ def train(run: RunDir, experiment: Experiment, base: BaseRef, cache: Path, conso
         held = Held(before, peak_memory() or 0)
         look = looker(adapted, encoder, items, window=t.max_length, row_tokens=settings.micro_tokens)
         counters = _loop(run, adapted, corpus, steps, settings, look, watching, console, t.checkpointing)
-    return _finish(run, base.spec, adapted, tokenizer, corpus, counters, settings, held, experiment.evaluate.window)
+    window = experiment.evaluate.window
+    return _finish(run, base.spec, adapted, tokenizer, corpus, steps, counters, settings, held, window)
 
 
 def _finite_base(run: RunDir, model: PreTrainedModel) -> None:
@@ -185,6 +187,7 @@ def _finish(
     model: PreTrainedModel | PeftModel,
     tokenizer: TextTokenizer,
     corpus: Corpus,
+    steps: list[list[int]],
     counters: Counters,
     settings: Settings,
     held: Held,
@@ -200,6 +203,9 @@ def _finish(
         adapter_integrity(adapters.expected_keys(model), list(saved), zero_b=zero, hash_ok=True, stage="train")
     )
     write_json(run.reference, _reference(run, window, model, tokenizer))
+    result = (counters.best_step if settings.result == "best" else None) or counters.step
+    read = corpus.read_in(steps[:result])
+    write_atomic(run.read, pl.DataFrame(read, schema=["row", "begin", "end"]).write_parquet)
     on_gpu = next(model.parameters()).is_cuda
     summary = {
         "steps": counters.step,
@@ -216,7 +222,7 @@ def _finish(
         "optimizer": settings.optimizer,
         "micro_batch_tokens": counters.micro_tokens or read_json(run.probe)["micro_batch_tokens"],
         "result": {
-            "step": counters.best_step if settings.result == "best" else counters.step,
+            "step": result,
             "best_step": counters.best_step,
             "best_dev_bpb": counters.best_dev,
             "stopped_early": counters.step < settings.steps,
@@ -228,13 +234,14 @@ def _finish(
             "lost_tokens": corpus.lost,
             "tokens_per_epoch": sum(corpus.lengths),
             "learned_per_epoch": sum(corpus.learned),
+            "read": int((read[:, 2] - read[:, 1] - 1).sum()),
         },
     }
     write_json(run.training, summary)
     run.guards.check(_as_planned(run, summary))
     if not any(r.guard == "resume-proof" for r in run.guards.records()):
         run.guards.add(resume_proof(None))
-    return [run.metrics, run.training, run.reference, *sorted(p for p in folder.iterdir() if p.is_file())]
+    return [run.metrics, run.training, run.reference, run.read, *sorted(p for p in folder.iterdir() if p.is_file())]
 
 
 def _as_planned(run: RunDir, summary: dict[str, Any]) -> GuardRecord:
