@@ -20,6 +20,7 @@ from assay.api import RunDir
 from assay.core.files import read_json
 
 QUESTIONS = Path(__file__).parent.parent / "tests" / "questions" / "newcomer.yaml"
+PROMPTS = 6  # fewer cannot show a difference beyond chance: 2 of 2⁵ sign patterns are more than 5 %
 SHOWN = {"equivalent": "ruled out", "worse": "shown", "better": "better than before", "inconclusive": "open"}
 
 
@@ -29,11 +30,13 @@ def more(difference: float | None, base: float) -> str:
 
 
 def differing(metrics: dict[str, Any]) -> str:
-    """The metrics whose difference between tuned and base leaves out 0."""
+    """The metrics whose difference between tuned and base leaves out 0, where there are prompts enough to tell."""
     found = [
         f"{name} ({'higher' if each['difference']['mean'] > 0 else 'lower'})"
         for name, each in metrics.items()
-        if each["difference"]["low"] is not None and (each["difference"]["low"] > 0 or each["difference"]["high"] < 0)
+        if each["difference"]["low"] is not None
+        and each["difference"]["units"] >= PROMPTS
+        and (each["difference"]["low"] > 0 or each["difference"]["high"] < 0)
     ]
     return ", ".join(found) or "none"
 

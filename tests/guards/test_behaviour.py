@@ -81,7 +81,7 @@ def test_forgetting(outcome: str | None, named: bool, status: str) -> None:
     assert record.status == status
     assert "sv" in record.why
     if outcome:
-        assert "+5.0 % bits per byte" in record.why
+        assert "5.0 % more bits" in record.why
 
 
 def test_forgetting_the_worst_text_counts() -> None:

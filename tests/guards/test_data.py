@@ -48,7 +48,7 @@ def test_split_leak(found: list[Leak], held: int, status: str) -> None:
         assert '"passage 0 that is shared"' in record.why
         assert ("dropped" in record.why) == (status == "warn")
     else:
-        assert record.why == "none of 100 held-out texts also stands in training"
+        assert record.why == "none of 100 dev and test texts also stands in training"
 
 
 def test_a_split_may_not_be_emptied() -> None:

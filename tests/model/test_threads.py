@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from assay.model.load import _random
+from assay.model.memory import SIDE_BY_SIDE
 from assay.model.registry import PRESETS
 from assay.model.score import Scorer
-from assay.model.threads import SIDE_BY_SIDE, side_by_side
+from assay.model.threads import side_by_side
 from assay.text.tokenizer import byte_tokenizer
 
 TEXTS = [f"{number} times {number} is {number * number}, " * (1 + number % 4) for number in range(24)]

@@ -36,9 +36,9 @@ def written(folder: Path, name: str, text: str) -> Path:
 
 def test_the_files_are_those_named_here_and_the_readme_tells_of_each() -> None:
     assert tuple(sorted(one.stem for one in (SUITES / "prompts").iterdir())) == PROMPTS
-    assert tuple(sorted(one.stem for one in (SUITES / "generic").iterdir())) == GENERIC
+    assert tuple(sorted(one.stem for one in (SUITES / "generic").iterdir())) == tuple(GENERIC)
     assert sorted(one.stem for one in (SUITES / "questions").iterdir()) == sorted(QUESTIONS)
-    assert (PROMPTS, GENERIC, tuple(QUESTIONS)) == (NAMED_PROMPTS, LANGUAGES, NAMED_QUESTIONS)
+    assert (PROMPTS, tuple(GENERIC), tuple(QUESTIONS)) == (NAMED_PROMPTS, LANGUAGES, NAMED_QUESTIONS)
     readme = (SUITES / "README.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in readme for name in (*PROMPTS, *GENERIC, *QUESTIONS, *CHECKS))
 

@@ -40,7 +40,7 @@ GUARDS: dict[str, Guard] = {
     "power": Guard(
         "O", "prepare",
         "There are enough independent held-out groups for the result to be told from chance.",
-        "hold out more groups (data.split.test), or bring more independent texts",
+        "bring more independent texts, or hold out more of the groups there are (data.split.test)",
         "arXiv 2411.00640",
     ),
     "memory-plan": Guard(
@@ -154,7 +154,7 @@ GUARDS: dict[str, Guard] = {
     "seeds": Guard(
         "O", "report",
         "How many training seeds stand behind the claim: with fewer than three it holds for this checkpoint only.",
-        "set evaluate.claim to checkpoint: a run is one seed",
+        "speak of this one model, with evaluate.claim at checkpoint; a recipe takes three runs with seeds of their own",
         "arXiv 2103.03098",
     ),
     "output-hygiene": Guard(

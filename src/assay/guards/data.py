@@ -45,7 +45,7 @@ def split_leak(leaks: Sequence[Leak], held: int, groups: Mapping[str, str], *, e
 
 def _sentence(status: str, leaks: Sequence[Leak], leaking: int, held: int, groups: Mapping[str, str]) -> str:
     if not leaks:
-        return f"none of {held} held-out texts also stands in training"
+        return f"none of {held} dev and test texts also stands in training"
     first = leaks[0]
     passage = " ".join(first.passage.split())
     example = (

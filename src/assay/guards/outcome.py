@@ -59,7 +59,7 @@ def power(difference: Difference, smallest_effect: float, *, looks: int = 1) -> 
             f"which {verb} the {smallest_effect:g} you named"
         )
         if n < bound.passes:
-            why += f"; {bound.passes:g} groups are where an interval becomes dependable"
+            why += f"; with {bound.passes:g} groups an interval depends less on how the differences are spread"
     return record(
         "power", status, why, stage="report",
         measured={"groups": n, "mde": found, "groups_for_half": difference.groups_for_half},

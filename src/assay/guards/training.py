@@ -175,7 +175,10 @@ def memory_plan(predicted: float | None, measured: float | None) -> GuardRecord:
         why = "no peak was foretold" if not predicted else "the system does not say what was needed"
         return record("memory-plan", "skip", why, measured=found, threshold=threshold)
     share = (measured - predicted) / max(predicted, floor)
-    why = f"{measured / 1e9:.2f} GB were needed, {predicted / 1e9:.2f} GB foretold"
+    why = (
+        f"{measured / 1e9:.2f} GB were needed beyond what the process held before, {predicted / 1e9:.2f} GB foretold: "
+        f"{100 * share:+.0f} % of {max(predicted, floor) / 1e9:.1f} GB"
+    )
     return record("memory-plan", bound.status(abs(share)), why, measured=found | {"share": share}, threshold=threshold)
 
 

@@ -14,7 +14,6 @@ from math import ceil
 from typing import NamedTuple
 
 from assay.model.shape import Shape, adapted, trainable_parameters
-from assay.model.threads import SIDE_BY_SIDE
 
 WIDTH = {"fp32": 4, "bf16": 2, "fp16": 2}  # bytes per number
 FP32 = 4
@@ -29,6 +28,7 @@ CHUNK_BYTES = {"cpu": 32 << 20, "mps": 256 << 20, "cuda": 256 << 20}
 # Tokens of a packed row that is scored, of which a CPU has several at once (model/threads): there longer ones gain
 # nothing, while an accelerator reads all weights once per row.
 ROW_TOKENS = {"cpu": 512, "mps": 2048, "cuda": 4096}
+SIDE_BY_SIDE = 4  # such rows at once at most, on a CPU: each holds activations and logits of its own
 
 
 def chunk_rows(vocabulary: int, device: str) -> int:

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from assay.core.usage import share_heap
-
-SIDE_BY_SIDE = 4  # rows at once at most: each holds activations and logits of its own
+from assay.model.memory import SIDE_BY_SIDE
 
 Each = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
 

@@ -22,7 +22,8 @@ from assay.core.errors import InputError
 from assay.core.records import is_name
 from assay.text.metrics.ifeval import Instruction, instructions
 
-GENERIC = ("de", "en", "es", "fr", "sv")  # languages of the generic texts, by ISO 639-1
+# languages of the generic texts, by ISO 639-1
+GENERIC = {"de": "German", "en": "English", "es": "Spanish", "fr": "French", "sv": "Swedish"}
 # What a prompt's answer may be checked for, and the argument that says how.
 CHECKS: dict[str, str | None] = {
     "min_words": "n", "max_words": "n", "min_sentences": "n", "max_sentences": "n", "paragraphs": "n", "bullets": "n",
@@ -125,7 +126,7 @@ def generic_texts(code: str) -> list[tuple[str, str]]:
         InputError: there are none in this language.
     """
     if code not in GENERIC:
-        raise InputError(f"there are no generic texts in {code!r}", fix=_choose(code, GENERIC))
+        raise InputError(f"there are no generic texts in {code!r}", fix=_choose(code, tuple(GENERIC)))
     rows = json_rows(_SUITES / "generic" / f"{code}.jsonl")
     return [(str(row.values["id"]), str(row.values["text"])) for row in rows]
 

@@ -81,7 +81,7 @@ def test_the_answer_names_what_differs_and_counts_the_rest(run: RunDir) -> None:
         "No difference in style beyond chance, in any of 1 metrics over 8 prompts."
     ]
     (answer,) = table(run, c=lost)["answer"]
-    assert answer.startswith("0 prompts: too few to tell a difference in style from chance, which takes 6.")
+    assert answer.startswith("0 prompts: too few to tell a difference in style from chance, which takes 6 prompts.")
 
 
 # cells

@@ -209,10 +209,10 @@ def test_a_choice_without_a_finite_score_is_no_wrong_answer(tmp_path: Path, suit
 @pytest.mark.parametrize(
     ("outcomes", "said"),
     [
-        ({"sv": "beyond", "en": "not-shown", "de": "equivalent"}, "beyond 2.5 % on sv"),
-        ({"sv": "not-worse", "en": "not-shown", "de": "not-shown"}, "not ruled out beyond 2.5 % on en, de"),
-        ({"sv": "not-worse", "en": "equivalent", "de": None}, "none beyond 2.5 % on en, sv"),
-        ({"sv": "beyond", "en": "beyond"}, "beyond 2.5 % on sv, en"),
+        ({"sv": "beyond", "en": "not-shown", "de": "equivalent"}, "beyond 2.5 % on Swedish"),
+        ({"sv": "not-worse", "en": "not-shown", "de": "not-shown"}, "not ruled out beyond 2.5 % on English, German"),
+        ({"sv": "not-worse", "en": "equivalent", "de": None}, "none beyond 2.5 % on English, Swedish"),
+        ({"sv": "beyond", "en": "beyond"}, "beyond 2.5 % on Swedish, English"),
         ({"en": None}, "not measured"),
         ({}, "not measured"),
     ],

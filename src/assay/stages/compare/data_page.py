@@ -178,7 +178,7 @@ def _tokens(evidence: Evidence) -> Json | None:
     special = train.get("special_tokens_in_text") or {}
     learned = f"{share(train.get('learned_share'))} ({count(train.get('learned'))} of {count(train.get('tokens'))})"
     facts = [
-        ("Learned tokens", learned),
+        ("Tokens that count in the loss, of all that were prepared", learned),
         ("Loss on", str(tokens.get("loss_on") or UNKNOWN)),
         ("Tokens in a row, median", count(quantiles.get("0.5"))),
         ("Tokens per byte", fixed(train.get("tokens_per_byte"), 3)),

@@ -22,10 +22,10 @@ from assay.stages.compare.words import (
     short,
 )
 from assay.stats.intervals import share_interval
+from assay.text.suites import GENERIC
 
 # What the models are called, wherever they stand side by side; `prompt_only` is the prompt-only baseline.
 ARMS = {"base": "Base", "prompt_only": "Base with examples", "tuned": "Tuned"}
-NAMES = {"en": "English", "de": "German", "es": "Spanish", "fr": "French", "sv": "Swedish"}  # of the texts that ship
 # How a change of generic text ended → the style and sign of its words (never colour alone).
 SIGNS = {
     "equivalent": ("good", "✓"),
@@ -82,7 +82,7 @@ def _answer(texts: list[Json], margin: str) -> list[str]:
 
 
 def _name(code: str) -> str:
-    return NAMES.get(code, code)
+    return GENERIC.get(code, code)
 
 
 def _kept_texts(text: Json, margin: str, digits: int) -> Json:

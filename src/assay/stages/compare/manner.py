@@ -114,7 +114,7 @@ def _answer(rows: dict[str, Json], clear: dict[str, bool | None], prompts: int) 
     """The section's finding in a sentence or two."""
     told = [name for name, found in clear.items() if found is not None]
     if not told:
-        least = groups_needed(limits("paired-verdict.p").passes)
+        least = number(groups_needed(limits("paired-verdict.p").passes), "prompt")
         return [
             f"{number(prompts, 'prompt')}: too few to tell a difference in style from chance, which takes {least}. "
             "The numbers are shown all the same."

@@ -21,6 +21,7 @@ from assay.stages.compare.words import (
     defined,
     fixed,
     interval,
+    share,
     short,
     value_text,
 )
@@ -122,6 +123,7 @@ def groups(evidence: Evidence) -> Json:
         "rows": table,
         "cut": len(rows) - len(table),
         "n": len(rows),
+        "better": sum(g["difference"] > 0 for g in ranked),
         "worse": sum(g["difference"] < 0 for g in ranked),
         "whiskers": any(spreads),
         "all_whiskers": all(spreads),
@@ -165,8 +167,9 @@ def training(evidence: Evidence) -> Json:
         ("Optimizer steps", count(total.get("steps"))),
         ("Overflows of fp16", count(total.get("overflows"))),
         ("Tokens trained on", count(total.get("tokens"))),
+        ("Of the training text, read at least once", _read(total.get("corpus") or {})),
         ("Trainable parameters", count(total.get("trainable_parameters"))),
-        ("Training time", _duration(total.get("seconds"))),
+        ("Time in training steps", _duration(total.get("seconds"))),
         ("Tokens per second", short(total.get("tokens_per_s"), 3)),
         ("Peak memory", data_size(total.get("peak_memory"))),
         ("Loss, first → last step", f"{fixed(total.get('first_loss'), 3)} → {fixed(total.get('final_loss'), 3)}"),
@@ -193,6 +196,12 @@ def _column(rows: Sequence[Json], key: str) -> list[float]:
 
 def _duration(seconds: Any) -> str:
     return UNKNOWN if defined(seconds) is None else duration(seconds)
+
+
+def _read(corpus: Json) -> str:
+    """The share of an epoch's tokens that training came to at all."""
+    read, whole = defined(corpus.get("read")), defined(corpus.get("tokens_per_epoch"))
+    return UNKNOWN if read is None or not whole else f"{share(read / whole)} ({count(read)} of {count(whole)} tokens)"
 
 
 def guards(evidence: Evidence) -> Json:

@@ -121,7 +121,7 @@ def interval_plot(mean: float, low: float | None, high: float | None, smallest: 
     parts.append(svg_text(zero, 100, "no difference", "soft halo", "end", -8))
     if smallest > 0:
         side = "end" if least > 58 else "start"
-        words = f"smallest effect {fixed(smallest, max(digits, 3))}"
+        words = f"smallest gain worth having {fixed(smallest, max(digits, 3))}"
         parts.append(svg_text(least, 120, words, "soft halo", side, -8 if side == "end" else 8))
     label = (
         f"Mean difference {fixed(mean, digits, sign=True)} bits per byte, interval {where}; zero means no difference"

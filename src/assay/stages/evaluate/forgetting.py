@@ -15,7 +15,7 @@ from assay.stats.equivalence import equivalence
 from assay.stats.intervals import Undefined
 from assay.stats.tests import mcnemar
 from assay.stats.verdict import group_scores
-from assay.text.suites import Question, generic_texts, questions
+from assay.text.suites import GENERIC, Question, generic_texts, questions
 from assay.text.tokens import Encoder
 
 ALWAYS = "en"  # measured whether named or not
@@ -144,7 +144,7 @@ def in_words(found: dict[str, Any]) -> str:
     margin = f"{100 * found['margin']:g} %"
     by: dict[str | None, list[str]] = {}
     for text in found["texts"]:
-        by.setdefault(text["outcome"], []).append(text["name"])
+        by.setdefault(text["outcome"], []).append(GENERIC.get(text["name"], text["name"]))
     if "beyond" in by:
         return f"forgetting: beyond {margin} on {', '.join(by['beyond'])}"
     if "not-shown" in by:
