@@ -18,10 +18,11 @@ from ruamel.yaml import YAML
 
 from assay.api import RunDir
 from assay.core.files import read_json
+from assay.core.guard import limits
+from assay.stats.tests import groups_needed
 
 QUESTIONS = Path(__file__).parent.parent / "tests" / "questions" / "newcomer.yaml"
-PROMPTS = 6  # fewer cannot show a difference beyond chance: 2 of 2⁵ sign patterns are more than 5 %
-SHOWN = {"equivalent": "ruled out", "worse": "shown", "better": "better than before", "inconclusive": "open"}
+SHOWN = {"equivalent": "ruled out", "not-worse": "ruled out", "not-shown": "open", "beyond": "shown"}
 
 
 def more(difference: float | None, base: float) -> str:
@@ -31,11 +32,12 @@ def more(difference: float | None, base: float) -> str:
 
 def differing(metrics: dict[str, Any]) -> str:
     """The metrics whose difference between tuned and base leaves out 0, where there are prompts enough to tell."""
+    least = groups_needed(limits("paired-verdict.p").passes)
     found = [
         f"{name} ({'higher' if each['difference']['mean'] > 0 else 'lower'})"
         for name, each in metrics.items()
         if each["difference"]["low"] is not None
-        and each["difference"]["units"] >= PROMPTS
+        and each["difference"]["units"] >= least
         and (each["difference"]["low"] > 0 or each["difference"]["high"] < 0)
     ]
     return ", ".join(found) or "none"
@@ -61,7 +63,7 @@ def values(run: RunDir) -> dict[str, Any]:
         "groups": difference["n_groups"], "p": f"{difference['p']:.4f}", "mde": f"{difference['mde']:.4f}",
         "failed": sum(record.status == "fail" for record in guards), "warned": len(warned),
         "warnings": ", ".join(warned) or "none",
-        "english": SHOWN.get(english["outcome"], english["outcome"]), "margin": f"{100 * kept['margin']:.0f}",
+        "english": SHOWN[english["outcome"]], "margin": f"{100 * kept['margin']:.0f}",
         "english_percent": more(english["mean"], base),
         "english_low": more(english["high"], base), "english_high": more(english["low"], base),
         "asked": suite["questions"], "base_right": suite["both"] + suite["only_first"],
@@ -70,18 +72,12 @@ def values(run: RunDir) -> dict[str, Any]:
         "base_recited": stretches("train", "base"), "unseen_recited": stretches("held_out", "tuned"),
         "unseen_tried": recited["rows"]["held_out"],
         "differs": differing(summary["generation"]["manner"]["metrics"]),
-        "examples": read_examples(run),
+        "examples": YAML(typ="safe").load(run.resolved)["evaluate"]["examples"],
         "base_speed": f"{cost['base']['tokens_per_s_alone']:.1f}",
         "tuned_speed": f"{cost['tuned']['tokens_per_s_alone']:.1f}",
         "training_time": f"{trained['seconds']:.0f} s", "training_memory": f"{trained['peak_memory'] / 1e9:.2f} GB",
         "public": "yes, the source is public" if summary["public_source"] else "not known to be",
     }  # fmt: skip
-
-
-def read_examples(run: RunDir) -> int:
-    """How many training texts the prompt-only baseline was shown."""
-    found: int = YAML(typ="safe").load(run.resolved)["evaluate"]["examples"]
-    return found
 
 
 def main() -> int:

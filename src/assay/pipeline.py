@@ -208,7 +208,7 @@ def _bring(run: RunDir, work: Work, until: str) -> Outcome:
         if isinstance(error, GuardError):
             if error.guard not in {r.guard for r in run.guards.failed_validity()}:
                 run.guards.add(record(error.guard, "fail", error.why, fix=error.fix))
-            _report_without_verdict(run)
+            _write_page(run)
         raise
     return Outcome(run, done, not done)
 
@@ -371,27 +371,25 @@ def _evaluate(run: RunDir, work: Work) -> list[Path]:
 
 def _report(run: RunDir, work: Work) -> list[Path]:
     from assay.stages.compare.audit import audit
-    from assay.stages.compare.report import write_report
 
     audit(run)
-    return [write_report(run), run.receipt]
+    return [_write_page(run), run.receipt]
+
+
+def _write_page(run: RunDir) -> Path:
+    """The page of what there is: after a failed validity guard the numbers, under its name and without a verdict."""
+    from assay.stages.compare.report import write_report
+
+    return write_report(run)
 
 
 def _show_data(run: RunDir) -> None:
     """What the preparation made, as a page and as plots; the page is written anew once there is a verdict."""
     from assay.stages.compare.plots_data import write_plots
-    from assay.stages.compare.report import write_report
 
-    write_report(run)
+    _write_page(run)
     tokens = read_json(run.tokens_profile) if run.tokens_profile.exists() else None
     write_plots(run.plots, read_json(run.profile), tokens)
-
-
-def _report_without_verdict(run: RunDir) -> None:
-    """After a failed validity guard the numbers are still shown, under its name and without a verdict."""
-    from assay.stages.compare.report import write_report
-
-    write_report(run)
 
 
 _STAGES: dict[str, Callable[[RunDir, Work], list[Path]]] = {

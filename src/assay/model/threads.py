@@ -26,8 +26,8 @@ def side_by_side(model: nn.Module, rows: int) -> Iterator[Each]:
     Results come in order, and an error ends the rest. Gradient modes are those of the calls' own threads.
     """
     threads = torch.get_num_threads()
-    workers = min(rows, threads, SIDE_BY_SIDE) if _independent(model) else 1
-    if workers < 2:
+    workers = min(rows, threads, SIDE_BY_SIDE)
+    if workers < 2 or not _independent(model):
         yield map
         return
     own = threads // workers

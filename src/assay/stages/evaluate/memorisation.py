@@ -52,11 +52,12 @@ def probes(pieces: Ints, ids: Ints, count: int, *, seed: int) -> Probes:
     counts = np.arange(LONGEST - 1) >= PROMPT - 1
     readings = []
     for row in generator.permutation(rows)[:count]:
-        own = slice(*np.searchsorted(long[:, 0], [row, row + 1]))
-        places = np.cumsum(long[own, 2] - long[own, 1] - LONGEST + 1)  # where a stretch may begin, piece after piece
-        place = int(generator.integers(0, places[-1]))
-        piece = int(np.searchsorted(places, place, "right"))
-        start = int(long[own][piece, 2]) - LONGEST - int(places[piece] - 1 - place)
+        begin, end = long[long[:, 0] == row, 1:].T
+        room = end - begin - LONGEST + 1  # places where a stretch may begin, of each piece
+        behind = np.cumsum(room)
+        place = int(generator.integers(0, behind[-1]))
+        piece = int(np.searchsorted(behind, place, "right"))
+        start = int(begin[piece] + place - (behind[piece] - room[piece]))
         stretch = ids[start : start + LONGEST].tolist()
         readings.append(Reading(stretch[1:], stretch[0], 0, counts))
     return Probes(readings, len(np.unique(pieces[:, 0])) - len(rows))
