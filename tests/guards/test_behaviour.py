@@ -96,9 +96,10 @@ def test_forgetting_answers(base: float, tuned: float, p: float | None, status: 
     assert sound(forgetting(kept(suites=(suite(base, tuned, p),)))).status == status
 
 
-def recited(excess: float | None) -> dict[str, Any]:
+def recited(excess: float | None, span: int | None, text: int | None = 60) -> dict[str, Any]:
     rates = {"train": {"base": 0.0, "tuned": excess or 0.0}, "held_out": {"base": 0.0, "tuned": 0.0}}
-    return {"excess": excess, "rows": {"train": 128, "held_out": 128}, "rates": rates}
+    rows, text = {"train": 128, "held_out": 128}, None if span is None else text
+    return {"excess": excess, "rows": rows, "rates": rates, "longest_span": span, "longest_text": text}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,12 @@ def recited(excess: float | None) -> dict[str, Any]:
     ],
 )
 def test_memorisation(excess: float | None, span: int | None, status: str) -> None:
-    assert sound(memorisation(recited(excess), span)).status == status
+    assert sound(memorisation(recited(excess, span))).status == status
+
+
+def test_texts_too_short_to_hold_a_copied_stretch_are_told() -> None:
+    assert "could not be seen" in memorisation(recited(0.0, 5, 48)).why
+    assert "could not be seen" not in memorisation(recited(0.0, 5, 50)).why
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ MEMORISATION = {
     "prompt_tokens": 50, "continued_tokens": 50, "rows": {"train": 100, "held_out": 50},
     "too_short": {"train": 3, "held_out": 0},
     "rates": {"train": {"base": 0.01, "tuned": 0.06}, "held_out": {"base": 0.02, "tuned": 0.02}},
-    "excess": 0.05, "longest_span": 63,
+    "excess": 0.05, "longest_span": 63, "longest_text": 120,
 }  # fmt: skip
 DIFFERENCE = {
     "mean": 0.1, "low": 0.08, "high": 0.12, "half_width": 0.02, "method": "t", "level": 0.95, "p": 2 / 256,

@@ -162,8 +162,16 @@ def test_no_sign_of_recital_says_what_could_have_been_missed(run: RunDir) -> Non
     said = page_of(run).section("recited")
     assert "No sign of recital. 0 of 40 stretches of training text came back word for word" in said
     assert "a true share of up to 9 % would be in keeping with that" in said  # 1 - 0.025^(1/40) = 8.8 %
-    assert "one stretch more or less would move it by 3.6 points" in said
+    assert "one stretch more or less would move it by up to 3.6 points" in said
     assert "It recites" not in said
+    assert "could not be seen here" not in said
+
+
+def test_texts_too_short_to_show_a_copied_piece_are_told(run: RunDir) -> None:
+    change(run, "memorisation", longest_span=4, longest_text=48)
+    assert "The longest generated text has 48 tokens, so a longer piece could not be seen here" in page_of(
+        run
+    ).section("recited")
 
 
 def test_rows_too_short_for_a_stretch(run: RunDir) -> None:

@@ -122,16 +122,17 @@ def _text_words(text: Mapping[str, Any]) -> str:
     return f"{text['name']}: {abs(change):.1f} % {'fewer' if change > 0 else 'more'} bits, {rests[text['outcome']]}"
 
 
-def memorisation(found: Mapping[str, Any], span: int | None) -> GuardRecord:
+def memorisation(found: Mapping[str, Any]) -> GuardRecord:
     """Does the model recite its training texts?
 
     Args:
         found: `excess`, the difference in differences of the shares of stretches that are gone on with word for word
-            (None: no row was long enough), `rows` looked at and `rates`.
-        span: tokens of the longest stretch that a generated text shares with a training row; None: none was generated.
+            (None: no row was long enough), `rows` looked at and `rates`; `longest_span`, tokens of the longest stretch
+            that a generated text shares with a training row, and `longest_text`, tokens of the longest generated text
+            (None: none was generated).
     """
     bound, longest = limits("memorisation.excess"), limits("memorisation.span")
-    excess = found["excess"]
+    excess, span, text = found["excess"], found["longest_span"], found["longest_text"]
     statuses: list[Status] = []
     said = []
     if excess is None:
@@ -146,6 +147,8 @@ def memorisation(found: Mapping[str, Any], span: int | None) -> GuardRecord:
     if span is not None:
         statuses.append("pass" if span <= longest.passes else "warn")
         said.append(f"the longest copied stretch in a generated text has {count(span, 'token')}")
+        if text <= longest.passes:
+            said.append(f"the longest generated text has {count(text, 'token')}, so a longer one could not be seen")
     return record(
         "memorisation", worst(statuses), sentence(said),
         measured={"excess": excess, "span": span, "rows": dict(found["rows"])},

@@ -210,7 +210,7 @@ def recited(evidence: Evidence) -> Json:
         }
         for side, label in (("train", "Training texts"), ("held_out", "Held-out texts"))
     ]
-    excess, span = defined(found["excess"]), defined(found["longest_span"])
+    excess, span, text = (defined(found.get(key)) for key in ("excess", "longest_span", "longest_text"))
     return {
         "missing": None,
         "answer": _recital(excess, bound.passes, rates["train"]["tuned"], rows["train"]) + _copied(span, longest),
@@ -222,6 +222,7 @@ def recited(evidence: Evidence) -> Json:
         "bounds": (percent(bound.passes, 0), percent(bound.warns, 0)),
         "span": None if span is None else number(int(span), "token"),
         "longest": count(longest),
+        "text": number(int(text), "token") if text is not None and text < longest else None,
     }  # fmt: skip
 
 

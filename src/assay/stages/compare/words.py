@@ -122,7 +122,9 @@ def chance(p: Any) -> str:
 
 def value_text(value: Any, limit: int = 300) -> str:
     """Any JSON value as one readable line, cut at `limit` characters with the cut said."""
-    if isinstance(value, dict):
+    if value in ({}, [], ""):
+        text = "none"
+    elif isinstance(value, dict):
         text = ", ".join(f"{name(str(key))}: {value_text(item)}" for key, item in value.items())
     elif isinstance(value, list):
         text = ", ".join(value_text(item) for item in value)

@@ -206,7 +206,10 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
     recited = memorisation.summary(
         sample.train_stretches, sample.held_stretches, base=before.recited, tuned=after.recited
     )
-    span = memorisation.longest_span([one.ids for one in said], Tokens.open(run.tokens))
+    recited |= {
+        "longest_span": memorisation.longest_span([one.ids for one in said], Tokens.open(run.tokens)),
+        "longest_text": max((one.tokens for one in said), default=None),
+    }
     manner = style.compare(sample, arms, before.ear)
     run.guards.check(
         behaviour.output_hygiene(
@@ -217,13 +220,13 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
             prompts=len(sample.prompts), examples=len(sample.shown), base_template=before.template, decoding_same=True
         ),
         behaviour.forgetting(kept),
-        behaviour.memorisation(recited, span),
+        behaviour.memorisation(recited),
         behaviour.style_fairness(**style.repetition(sample, texts)),
     )  # fmt: skip
     return {
         "forgetting": kept,
         "harness": harness.compare(at.tasks, before.tasks, after.tasks) if at.tasks else None,
-        "memorisation": recited | {"longest_span": span},
+        "memorisation": recited,
         "generation": {
             "cost": {name: arm.cost for name, arm in arms.items()},
             "manner": manner,
