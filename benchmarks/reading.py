@@ -18,8 +18,7 @@ from ruamel.yaml import YAML
 
 from assay.api import RunDir
 from assay.core.files import read_json
-from assay.core.guard import limits
-from assay.stats.tests import groups_needed
+from assay.stages.compare.manner import beyond_chance
 
 QUESTIONS = Path(__file__).parent.parent / "tests" / "questions" / "newcomer.yaml"
 SHOWN = {"equivalent": "ruled out", "not-worse": "ruled out", "not-shown": "open", "beyond": "shown"}
@@ -31,14 +30,12 @@ def more(difference: float | None, base: float) -> str:
 
 
 def differing(metrics: dict[str, Any]) -> str:
-    """The metrics whose difference between tuned and base leaves out 0, where there are prompts enough to tell."""
-    least = groups_needed(limits("paired-verdict.p").passes)
+    """The metrics in which tuned and base differ beyond chance, by the page's own rule: all of them are one family."""
+    clear = beyond_chance({name: each["difference"] for name, each in metrics.items()})
     found = [
         f"{name} ({'higher' if each['difference']['mean'] > 0 else 'lower'})"
         for name, each in metrics.items()
-        if each["difference"]["low"] is not None
-        and each["difference"]["units"] >= least
-        and (each["difference"]["low"] > 0 or each["difference"]["high"] < 0)
+        if clear[name]
     ]
     return ", ".join(found) or "none"
 

@@ -169,9 +169,9 @@ def test_no_sign_of_recital_says_what_could_have_been_missed(run: RunDir) -> Non
 
 def test_texts_too_short_to_show_a_copied_piece_are_told(run: RunDir) -> None:
     change(run, "memorisation", longest_span=4, longest_text=48)
-    assert "The longest generated text has 48 tokens, so a longer piece could not be seen here" in page_of(
-        run
-    ).section("recited")
+    assert "The longest generated text has 48 tokens, so a longer piece could not be seen here" in page_of(run).section(
+        "recited"
+    )
 
 
 def test_rows_too_short_for_a_stretch(run: RunDir) -> None:

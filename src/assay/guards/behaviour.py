@@ -56,8 +56,9 @@ def output_hygiene(
     if rate is not None and stopped is not None:
         status = worst([status, ends.status(rate)])
         why.append(f"{sum(stopped)} of {count(len(stopped), 'answer')} ended by themselves")
+    unended = "see that the ends of answers are learned, or raise evaluate.decoding.max_new_tokens"
     return record(
-        "output-hygiene", status, sentence(why),
+        "output-hygiene", status, sentence(why), fix=None if dirty or status == "pass" else unended,
         measured={"outputs": len(outputs), "dirty": len(dirty), "share": share, "stop_rate": rate}, threshold=threshold,
     )  # fmt: skip
 
@@ -88,7 +89,7 @@ def forgetting(found: Mapping[str, Any]) -> GuardRecord:
             continue
         statuses.append("warn" if suite["p"] < alpha and suite["tuned"] < suite["base"] else "pass")
         said.append(
-            f"{suite['name']}: {100 * suite['tuned']:.0f} % of {count(suite['questions'], 'question')} answered, "
+            f"{suite['name']}: {100 * suite['tuned']:.0f} % of {count(suite['questions'], 'question')} answered right, "
             f"the base {100 * suite['base']:.0f} %"
         )
     return record(

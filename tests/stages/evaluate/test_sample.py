@@ -14,6 +14,7 @@ from assay.core.records import Item, Turn
 from assay.core.rundir import RunDir
 from assay.stages.evaluate.generations import EXAMPLE_BYTES
 from assay.stages.evaluate.sample import TRAIN_BYTES, TRAIN_GROUPS, Sample, own_encoder, take
+from assay.text.metrics.words import words
 from assay.text.suites import prompt_suite
 from assay.text.tokenizer import TextTokenizer, byte_tokenizer
 from assay.text.tokens import Encoder, chat_template
@@ -205,3 +206,9 @@ def test_prompts_that_leave_no_room_are_left_out_or_refused(tmp_path: Path) -> N
     assert prompts(prompts=["To be"]) == ["To be"]
     with pytest.raises(InputError, match="has 101 tokens, and behind more than 100 the base has no room"):
         prompts(prompts=["To be", "x" * 101])
+
+
+def test_the_vocabulary_is_of_all_training_texts(sample: Any) -> None:
+    found = sample()
+    assert len({item.group for item in found.train}) == TRAIN_GROUPS < 20
+    assert found.vocabulary == {word for item in TRAIN for word in words(item.text)}

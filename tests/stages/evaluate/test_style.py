@@ -20,7 +20,7 @@ from assay.text.suites import Prompt
 
 PROMPTS = [Prompt(str(n), f"Prompt {n}") for n in range(4)]
 HELD = [Item(f"h{n}", f"held {n}", f"one two three four held number {n} " * 3) for n in range(4)]
-TRAIN = [Item("t", "train", "one two three four five six seven eight nine ten eleven twelve")]
+KNOWN = frozenset("one two three four five six seven eight nine ten eleven twelve".split())
 
 
 def arm(texts: Sequence[str], stopped: Sequence[bool]) -> Arm:
@@ -34,16 +34,17 @@ ARMS = {
 
 
 def sample_of(
-    prompts: Sequence[Prompt] = PROMPTS, test: Sequence[Item] = HELD, train: Sequence[Item] = TRAIN, chat: bool = False
-) -> Any:
-    return SimpleNamespace(prompts=prompts, test=test, train=train, asking=SimpleNamespace(chat=chat))
+    prompts: Sequence[Prompt] = PROMPTS, test: Sequence[Item] = HELD, vocabulary: frozenset[str] = KNOWN,
+    chat: bool = False,
+) -> Any:  # fmt: skip
+    return SimpleNamespace(prompts=prompts, test=test, vocabulary=vocabulary, asking=SimpleNamespace(chat=chat))
 
 
 def table(
     arms: Mapping[str, Arm] = ARMS, prompts: Sequence[Prompt] = PROMPTS, test: Sequence[Item] = HELD,
-    train: Sequence[Item] = TRAIN, chat: bool = False, ear: Any = None,
+    vocabulary: frozenset[str] = KNOWN, chat: bool = False, ear: Any = None,
 ) -> Any:  # fmt: skip
-    found = compare(sample_of(prompts, test, train, chat), arms, ear)
+    found = compare(sample_of(prompts, test, vocabulary, chat), arms, ear)
     json.dumps(found, allow_nan=False)
     return found
 

@@ -67,6 +67,7 @@ def results(evidence: Evidence) -> Json:
         "mean": fixed(found.get("mean"), max(4, digits), sign=True),
         "level": headline.level(evidence),
         "interval": interval(found.get("low"), found.get("high"), digits),
+        "means": _means(headline.base_mean(evidence), defined(found.get("mean"))),
         "n": count(found.get("n_groups")),
         "sample": sample
         and {
@@ -75,6 +76,11 @@ def results(evidence: Evidence) -> Json:
         },
         "settings": provenance.pairs({k: v for k, v in (summary.get("settings") or {}).items() if k != "decoding"}),
     }
+
+
+def _means(base: float | None, saved: float | None) -> tuple[str, str] | None:
+    """Base and tuned as means over groups."""
+    return None if base is None or saved is None else (fixed(base, 4), fixed(base - saved, 4))
 
 
 def groups(evidence: Evidence) -> Json:

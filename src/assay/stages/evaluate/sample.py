@@ -14,18 +14,20 @@ from assay.core.files import sha256_text
 from assay.core.records import Item
 from assay.core.rundir import RunDir
 from assay.data.excerpts import excerpts, pieces
-from assay.data.items import read_groups
+from assay.data.items import item_batches, read_groups
 from assay.model.score import Reading, item_readings
 from assay.stages.evaluate import forgetting, memorisation
 from assay.stages.evaluate.generations import Asking, examples
 from assay.stages.evaluate.protocol import Protocol
-from assay.stages.evaluate.texts import asked, passages, spread, system_of
+from assay.stages.evaluate.texts import asked, passages, spread, system_of, written
+from assay.text.metrics.words import vocabulary
 from assay.text.suites import Prompt, prompt_suite
 from assay.text.tokens import Encoder, Tokens, chat_template
 
 TRAIN_BYTES = 8000  # of training text are scored, to see how far train and test lie apart
 TRAIN_GROUPS = 8
 PASSAGES_BYTES = 8000  # of each group, for a classifier of style
+VOCABULARY_BYTES = 50_000_000  # of training texts, whose words count as known: seconds of work
 PROMPTS = 8  # taken from the held-out texts
 
 
@@ -38,6 +40,7 @@ class Sample:
     probes: list[str]
     train: list[Item]
     train_readings: list[Reading]
+    vocabulary: frozenset[str]  # of what was to be learned
     own: tuple[list[Item], list[Item]]  # training and dev items that a classifier of style learns from
     remembered: forgetting.Remembered
     train_stretches: memorisation.Probes
@@ -77,6 +80,7 @@ def take(
         probes=pieces(test),
         train=seen,
         train_readings=item_readings(seen, encoder),
+        vocabulary=_vocabulary(run),
         own=(
             _passages(run, "train", protocol.adherence, seed),
             _passages(run, "dev", protocol.adherence // 2, seed),
@@ -91,6 +95,17 @@ def take(
         asking=asking,
         base_asking=Asking(own_encoder(encoder, chat) or encoder, chat, protocol.system),
     )
+
+
+def _vocabulary(run: RunDir) -> frozenset[str]:
+    """The words of the training texts: of all, or of the first `VOCABULARY_BYTES`."""
+    found, size = set[str](), 0
+    for batch in item_batches(run.split("train")):
+        found |= vocabulary([written(item) for item in batch])
+        size += sum(item.size for item in batch)
+        if size >= VOCABULARY_BYTES:
+            break
+    return frozenset(found)
 
 
 def _some(run: RunDir, side: str, groups: int, seed: int) -> list[Item]:

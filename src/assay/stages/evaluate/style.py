@@ -18,7 +18,7 @@ from assay.text.metrics.asked import shares
 from assay.text.metrics.language import told
 from assay.text.metrics.style import over_used
 from assay.text.metrics.summary import Direction, Measured, table
-from assay.text.metrics.words import Text, vocabulary
+from assay.text.metrics.words import Text
 
 REFERENCE = 64  # held-out texts that the generated ones are held against
 REPEATED = "repeated 4-grams"
@@ -45,7 +45,7 @@ def compare(sample: Sample, arms: Mapping[str, Arm], ear: Ear | None) -> dict[st
         interval=t_interval,
         reference_units=[item.group for item in reference],
         language=told("\n".join(own), languages) if languages else None,
-        vocabulary=vocabulary([written(item) for item in sample.train]),
+        vocabulary=sample.vocabulary,
         measured={"stop rate": Measured(ends, "share of outputs", better, "nothing was generated")}
         | _asked(sample, texts, languages)
         | (ear.measured(texts) if ear else {}),
