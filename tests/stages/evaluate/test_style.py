@@ -20,7 +20,7 @@ from assay.text.suites import Prompt
 
 PROMPTS = [Prompt(str(n), f"Prompt {n}") for n in range(4)]
 HELD = [Item(f"h{n}", f"held {n}", f"one two three four held number {n} " * 3) for n in range(4)]
-KNOWN = frozenset("one two three four five six seven eight nine ten eleven twelve".split())
+KNOWN = frozenset(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])
 
 
 def arm(texts: Sequence[str], stopped: Sequence[bool]) -> Arm:
