@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from assay.core.files import read_json
 from assay.core.guard import GuardRecord, limits
 from assay.core.rundir import RunDir
 from assay.core.words import failed_validity
-from assay.data.manifest import read_manifest
 from assay.guards import comparison, scoring
+from assay.stages.compare.changes import one_change
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
 from assay.stats.tests import groups_needed
@@ -49,7 +49,6 @@ class Compared:
 @dataclass(frozen=True)
 class _Side:
     run: RunDir
-    identity: Json
     summary: Json
     texts: pl.DataFrame
     weights: str
@@ -89,7 +88,7 @@ def _side(run: RunDir) -> _Side:
         why = f"{', '.join(changed)} changed after the evaluation wrote it"
         raise GuardError("unit-counting", why, where=str(run.path), fix=f"assay evaluate {run.path}")
     return _Side(
-        run, read_json(run.identity), read_json(run.summary), pl.read_parquet(run.texts).sort("id"),
+        run, read_json(run.summary), pl.read_parquet(run.texts).sort("id"),
         read_json(run.training)["weights"]["sha256"],
     )  # fmt: skip
 
@@ -110,59 +109,7 @@ def _records(first: _Side, other: _Side) -> list[GuardRecord]:
     )
     if equal.status == "fail":
         raise GuardError(equal.guard, equal.why, where=f"{first.name} and {other.name}", fix=equal.fix)
-    return [currency, equal, _one_change(first, other)]
-
-
-def _one_change(first: _Side, other: _Side) -> GuardRecord:
-    one, two = (dict(_flat(side.identity)) for side in (first, other))
-    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)} - _implied(one, two)
-    data = None
-    if first.identity["data"]["content"] != other.identity["data"]["content"] or any(
-        key.startswith("data.") for key in differing
-    ):
-        data = _data(first.run, other.run)
-    # keys of the data section matter by what they made of the texts, and that is looked at itself
-    harmless = {key for key in differing if key == "seed" or (key.startswith("data.") and data is None)}
-    # a chat template leaves the texts alone, and changes what the model reads
-    template = {"data.chat_template"} & differing
-    harmless -= template
-    changes = {key for key in differing if not key.startswith("data.")} - harmless | template
-    steps = tuple(read_json(side.run.training)["steps"] for side in (first, other))
-    return comparison.one_change(changes, harmless, data=data, steps=steps)
-
-
-def _implied(one: Json, two: Json) -> set[str]:
-    """Keys that differ because another one does: a full fine-tune has no rank; steps stand in for epochs."""
-    only_one = {key for key in one.keys() ^ two.keys() if key.startswith("adapter.")}
-    length = ("train.steps", "train.epochs")
-    sides = [(one.get(key), two.get(key)) for key in length]
-    swapped = all(a != b for a, b in sides) and all(None in pair for pair in sides)
-    return only_one | ({"train.epochs"} if swapped else set())
-
-
-def _flat(identity: Json) -> Iterator[tuple[str, Any]]:
-    yield "base", identity["base"]["hash"]
-    yield "seed", identity["seed"]
-    for section in ("adapter", "train", "data"):
-        yield from _leaves(section, identity[section])
-
-
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if prefix == "data.content":
-        return
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(f"{prefix}.{key}", inner)
-    else:
-        yield prefix, value
-
-
-def _data(one: RunDir, other: RunDir) -> str | None:
-    """How the training texts differ: not at all (None), one part of the other (`nested`), or otherwise (`other`)."""
-    a, b = ({row["sha256"] for row in read_manifest(run.manifest_rows, ["train"])["train"]} for run in (one, other))
-    if a == b:
-        return None
-    return "nested" if a < b or b < a else "other"
+    return [currency, equal, one_change(first.run, other.run)]
 
 
 def _difference(first: _Side, other: _Side, comparisons: int) -> Difference:
