@@ -14,9 +14,11 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from assay.core.files import read_json
+from assay.core.guard import GuardRecord
 from assay.core.rundir import RunDir
 from assay.model.load import silent
-from assay.stages.compare.changes import length, one_change
+from assay.stages.compare import one_change as changes
+from assay.stages.compare.measured import measured
 
 pytestmark = pytest.mark.long
 END = "<|endoftext|>"
@@ -28,6 +30,11 @@ def first(healthy: Any) -> RunDir:
 
 
 # One change at a time
+
+
+def one_change(*runs: RunDir) -> GuardRecord:
+    first, other = map(measured, runs)
+    return changes.one_change(first, other)
 
 
 @pytest.mark.fault("one-change")
@@ -95,7 +102,7 @@ def test_more_of_the_rows_at_equal_steps_and_at_equal_epochs(larger, compare):
     at_steps = made.evaluated("data.split.train_rows=36")
     assert compare(few, at_steps) == (0, set())
     assert "(12 and 36), both at 12 steps" in one_change(few, at_steps).why
-    epochs = length(few).epochs
+    epochs = changes.length(measured(few).training).epochs
     at_epochs = made.evaluated("data.split.train_rows=36", "train.steps=null", f"train.epochs={epochs}")
     assert compare(few, at_epochs) == (0, set())
     assert "(12 and 36), both at " in (why := one_change(few, at_epochs).why)

@@ -1,101 +1,111 @@
-"""In what two runs differ: keys of their identities, training rows, and how long they were trained."""
+"""In what the compared entries differ: resolved values, decisions of the plan, training texts, work done."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from assay.core.console import size
+from assay.core.describe import settings
 from assay.core.files import read_json
-from assay.core.guard import GuardRecord
 from assay.core.rundir import RunDir
-from assay.data.manifest import read_manifest
-from assay.guards import comparison
-from assay.guards.comparison import Length, Rows
+from assay.stages.compare.measured import Measured
 
 Json = dict[str, Any]
+Kind = Literal["setting", "decided", "data", "done"]
+
+# What a run is called and its seed are no differences of the entries: these stand beside their names.
+_NOT_SHOWN = ("name", "seed")
 
 
-def one_change(first: RunDir, other: RunDir) -> GuardRecord:
-    """The guard's record of two trained runs: do they differ in one thing?
+@dataclass(frozen=True)
+class Change:
+    """One row of the table: what it is, and its value in words for each entry; None where an entry has none.
 
-    Raises:
-        InputError: a file of one of the runs is missing or damaged.
+    A `setting` is a key of the experiment; the plan `decided` what the experiment left open; `data` are facts of the
+    training texts, `done` the work of the training.
     """
-    identities = read_json(first.identity), read_json(other.identity)
-    one, two = (dict(flat(identity)) for identity in identities)
-    along = _along(one, two)
-    differing = differences(one, two) - along.keys()
-    content = [identity["data"]["content"] for identity in identities]
-    of_data = {key for key in differing if key.startswith("data.")}
-    data = rows(first, other) if of_data or content[0] != content[1] else None
-    # keys of the data section matter by what they made of the texts, and that is looked at itself
-    harmless = {key for key in differing if key == "seed" or (key in of_data and data is None)}
-    # a chat template leaves the texts alone, and changes what the model reads
-    template = {"data.chat_template"} & differing
-    harmless -= template
-    changes = differing - of_data - harmless | template
-    return comparison.one_change(changes, harmless, data=data, lengths=(length(first), length(other)), along=along)
+
+    key: str
+    values: tuple[str | None, ...]
+    kind: Kind
+
+    @property
+    def differs(self) -> bool:
+        """Whether the entries have different values."""
+        return len(set(self.values)) > 1
 
 
-def differences(one: Json, two: Json) -> set[str]:
-    """Keys of two flat identities that differ, less those that differ because another one does.
+@dataclass(frozen=True)
+class Changes:
+    """Settings and decisions that differ between entries; training texts and work in any case."""
 
-    A full fine-tune has no rank; steps stand in for epochs.
-    """
-    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
-    only_one = {key for key in one.keys() ^ two.keys() if key.startswith("adapter.")}
-    sides = [(one.get(key), two.get(key)) for key in ("train.steps", "train.epochs")]
-    swapped = all(a != b for a, b in sides) and all(None in pair for pair in sides)
-    return differing - only_one - ({"train.epochs"} if swapped else set())
+    rows: tuple[Change, ...]
 
-
-def _along(one: Json, two: Json) -> dict[str, str]:
-    """Alpha that was changed with the rank so that the adapter's scale, alpha ÷ rank (rsLoRA: ÷ √rank), is the same."""
-    before, after = scale(one), scale(two)
-    changed = all(one.get(key) != two.get(key) for key in ("adapter.rank", "adapter.alpha"))
-    if not changed or before is None or after is None or not math.isclose(before, after):
-        return {}
-    return {"adapter.alpha": f"in proportion, so that the adapter's scale stays {before:g}"}
+    def as_json(self) -> list[Json]:
+        """The rows, as plain JSON values."""
+        return [{**asdict(row), "values": list(row.values), "differs": row.differs} for row in self.rows]
 
 
-def scale(identity: Mapping[str, Any]) -> float | None:
-    """What an adapter's output is multiplied by, from a flat identity; None without an adapter."""
-    rank, alpha = identity.get("adapter.rank"), identity.get("adapter.alpha")
-    if rank is None or alpha is None:
-        return None
-    return float(alpha) / (math.sqrt(rank) if identity.get("adapter.rslora") else float(rank))
+def changes(sides: Sequence[Sequence[Measured]]) -> Changes:
+    """The differences of entries, each told by its first run: the others have the same values but for the seed."""
+    runs = [side[0] for side in sides]
+    resolved = [{one["key"]: one["value"] for one in settings(run.run)} for run in runs]
+    rows = [
+        Change(key, tuple(_plain(own.get(key)) for own in resolved), "setting")
+        for key in dict.fromkeys(key for own in resolved for key in own)
+        if key not in _NOT_SHOWN
+    ]
+    if len({run.identity["base"]["hash"] for run in runs}) > 1:
+        rows.append(Change("weights of the base", tuple(run.identity["base"]["hash"][:12] for run in runs), "setting"))
+    plans = [_decisions(run.run) for run in runs]
+    rows += [Change(key, tuple(own.get(key) for own in plans), "decided") for key in plans[0]]
+    found = [row for row in rows if row.differs]
+    return Changes((*found, *_training_texts(runs), *_work(runs)))
 
 
-def flat(identity: Json) -> Iterator[tuple[str, Any]]:
-    """The keys of an identity that decide the result, dotted, with their values; what the data hold is left out."""
-    yield "base", identity["base"]["hash"]
-    yield "seed", identity["seed"]
-    for section in ("adapter", "train", "data"):
-        yield from _leaves(section, identity[section])
+def _plain(value: str | None) -> str | None:
+    """A YAML scalar as a reader wants it: without the quotes of a text."""
+    if value and len(value) > 1 and value[0] == value[-1] == '"':
+        return value[1:-1]
+    return value
 
 
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if prefix == "data.content":
-        return
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(f"{prefix}.{key}", inner)
-    else:
-        yield prefix, value
+def _decisions(run: RunDir) -> dict[str, str]:
+    plan = read_json(run.plan) if run.plan.is_file() else {}
+    decided = plan.get("decisions", {})
+    found = {key: decided.get(key) for key in ("precision", "micro_batch_tokens", "checkpointing", "device", "threads")}
+    return {
+        f"{key.replace('_', ' ')} (decided)": str(value.get("value") if isinstance(value, dict) else value)
+        for key, value in found.items()
+    }
 
 
-def rows(one: RunDir, other: RunDir) -> Rows | None:
-    """The training rows of two runs, told apart by their content; None where they are the same."""
-    a, b = (
-        Counter(row["sha256"] for row in read_manifest(run.manifest_rows, ["train"])["train"]) for run in (one, other)
-    )
-    return None if a == b else Rows((a.total(), b.total()), (a & b).total())
+def _training_texts(runs: Sequence[Measured]) -> list[Change]:
+    parts = [(read_json(run.run.manifest) if run.run.manifest.is_file() else {}).get("splits", {}) for run in runs]
+    told: dict[str, Callable[[Json], str]] = {
+        "rows of training": lambda part: f"{part['items']:,}",
+        "groups of training": lambda part: f"{part['groups']:,}",
+        "size of training": lambda part: size(part["bytes"]),
+        "content of training": lambda part: str(part["sha256"])[:12],
+    }
+    return [
+        Change(key, tuple(tell(part["train"]) if "train" in part else None for part in parts), "data")
+        for key, tell in told.items()
+    ]
 
 
-def length(run: RunDir) -> Length:
-    """How long a run was trained: its steps, and the tokens that it learned from ÷ those of its training rows."""
-    training = read_json(run.training)
-    tokens, each = training.get("tokens"), (training.get("corpus") or {}).get("tokens_per_epoch")
-    return Length(training["steps"], tokens / each if tokens and each else None)
+def _work(runs: Sequence[Measured]) -> list[Change]:
+    def epochs(run: Measured) -> str | None:
+        tokens, whole = run.training.get("tokens"), run.training.get("corpus", {}).get("tokens_per_epoch")
+        return f"{tokens / whole:.3g}" if tokens and whole else None
+
+    def tokens(run: Measured) -> str | None:
+        return f"{run.training['tokens']:,}" if run.training.get("tokens") else None
+
+    return [
+        Change("optimizer steps", tuple(f"{run.training['steps']:,}" for run in runs), "done"),
+        Change("tokens trained on", tuple(tokens(run) for run in runs), "done"),
+        Change("epochs", tuple(epochs(run) for run in runs), "done"),
+    ]

@@ -6,20 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from assay.core.files import write_json
 from assay.core.records import Item
 from assay.core.rundir import RunDir
 from assay.data.items import write_items
 from assay.data.manifest import write_manifest
 from assay.guards.comparison import Length, Rows
-from assay.stages.compare.changes import differences, flat, length, one_change, rows, scale
+from assay.stages.compare.measured import Measured
+from assay.stages.compare.one_change import differences, flat, length, one_change, rows, scale
 
 ADAPTER = {"kind": "lora", "rank": 4, "alpha": 8.0, "rslora": False}
 TRAIN = {"steps": 30, "epochs": None}
 EACH = 1000  # tokens of a row
-Make = Callable[..., RunDir]
+Make = Callable[..., Measured]
 
 
 def item(number: int) -> Item:
@@ -29,37 +30,35 @@ def item(number: int) -> Item:
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """A function that writes a trained run with these rows and sections of its identity."""
-    made: list[RunDir] = []
+    made: list[Measured] = []
 
-    def write(numbers: range = range(6), *, tokens: int = 12_000, steps: int = 30, **sections: Any) -> RunDir:
+    def write(numbers: range = range(6), *, tokens: int = 12_000, steps: int = 30, **sections: Any) -> Measured:
         run = RunDir(tmp_path / str(len(made)))
-        made.append(run)
         identity = {"base": {"hash": "0"}, "seed": 1, "adapter": ADAPTER, "train": TRAIN}
-        write_json(run.identity, identity | {"data": {"content": [numbers.start, numbers.stop]}} | sections)
+        identity |= {"data": {"content": [numbers.start, numbers.stop]}} | sections
         write_items(run.split("train"), [[item(n) for n in numbers]])
         write_manifest(run.manifest_rows, {"train": run.split("train")})
         corpus = {"tokens_per_epoch": EACH * len(numbers)}
-        write_json(run.training, {"steps": steps, "tokens": tokens, "corpus": corpus})
-        return run
+        training = {"steps": steps, "tokens": tokens, "corpus": corpus}
+        made.append(Measured(run, identity, {}, training, pl.DataFrame()))
+        return made[-1]
 
     return write
 
 
 def test_epochs_are_the_tokens_learned_over_those_of_the_rows(make: Make) -> None:
-    assert length(make()) == Length(30, 2.0)
-    run = make()
-    write_json(run.training, {"steps": 30})
-    assert length(run) == Length(30, None)
+    assert length(make().training) == Length(30, 2.0)
+    assert length({"steps": 30}) == Length(30, None)
 
 
 def test_rows_are_counted_by_their_content(make: Make) -> None:
-    few, more, other = make(range(2)), make(range(6)), make(range(4, 9))
-    assert rows(few, make(range(2))) is None
+    few, more, other = (make(own).run for own in (range(2), range(6), range(4, 9)))
+    assert rows(few, make(range(2)).run) is None
     assert rows(few, more) == Rows((2, 6), 2)
     assert rows(more, other) == Rows((6, 5), 2)
     assert [found.nested for found in (Rows((2, 6), 2), Rows((6, 5), 2))] == [True, False]
     # one text twice is not one text
-    twice = make(range(2))
+    twice = make(range(2)).run
     write_items(twice.split("train"), [[item(0), item(0), item(1)]])
     write_manifest(twice.manifest_rows, {"train": twice.split("train")})
     assert rows(few, twice) == Rows((2, 3), 2)
