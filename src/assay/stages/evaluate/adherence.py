@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from assay.core.records import Decoding, Item
+from assay.data.passages import asked, continued, system_of
 from assay.model.generate import generate
-from assay.stages.evaluate.generations import Asking
-from assay.stages.evaluate.texts import asked, continued, system_of
 from assay.stats.intervals import share_interval
+from assay.text.asking import Asking
 from assay.text.metrics.adherence import Adherence, Refusal, train
 from assay.text.metrics.equal import equal_length
 from assay.text.metrics.summary import Measured

@@ -22,10 +22,11 @@ from assay.model.score import Nats, Reading, Scorer, item_readings
 from assay.stages.evaluate import harness, measure, memorisation
 from assay.stages.evaluate.adherence import Ear, learn
 from assay.stages.evaluate.base_scores import base_scores
-from assay.stages.evaluate.generations import Arm, Asking, continue_all, room
+from assay.stages.evaluate.generations import Arm, continue_all, room
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
+from assay.text.asking import Asking
 from assay.text.tokens import Encoder
 
 Model = PreTrainedModel | PeftModel
