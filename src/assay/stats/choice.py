@@ -163,7 +163,7 @@ def choose(
     redrawn = np.stack([_capped(column, column.drawn(generator, draws)) for column in columns], axis=2)
     by_draw = np.stack([scaled(one, "min-max") @ own for one in redrawn])
     shares, exact = _over_weightings(scores, generator, weightings)
-    chosen = int(best[0]) if len(best) == 1 else None
+    chosen = best[0] if len(best) == 1 else None
     return Choice(
         names=tuple(names),
         criteria=tuple(column.name for column in columns),
@@ -171,7 +171,7 @@ def choose(
         scores=tuple(map(tuple, scores.tolist())),
         overall=tuple(overall.tolist()),
         chosen=None if chosen is None else names[chosen],
-        best=tuple(names[int(i)] for i in best),
+        best=tuple(names[i] for i in best),
         in_draws=tuple(_shares(by_draw).tolist()),
         in_weightings=tuple(shares.tolist()),
         exact=exact,
@@ -214,9 +214,9 @@ def scaled(values: Floats, kind: Scaling) -> Floats:
     return np.asarray(np.sign(values[0]) * np.log2(values / values[0]), np.float64)
 
 
-def _best(overall: Floats) -> Floats:
+def _best(overall: Floats) -> list[int]:
     """The numbers of the models with the highest score, of each row of scores."""
-    return np.flatnonzero(overall >= overall.max() - TIE)
+    return [int(i) for i in np.flatnonzero(overall >= overall.max() - TIE)]
 
 
 def _shares(overall: Floats) -> Floats:
@@ -273,7 +273,7 @@ def _under(kind: Scaling, names: Sequence[str], values: Floats, weights: Floats)
         best = _best(scaled(values[:, weighed], kind) @ weights[weighed])
     except ValueError:
         return None
-    return names[int(best[0])] if len(best) == 1 else None
+    return names[best[0]] if len(best) == 1 else None
 
 
 def _dominated(names: Sequence[str], values: Floats) -> dict[str, tuple[str, ...]]:
