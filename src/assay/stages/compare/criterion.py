@@ -126,9 +126,9 @@ def from_cells(kind: Kind, cells: Sequence[Json], *, bounds: tuple[float, float]
 
 
 def from_runs(kind: Kind, by_seed: Sequence[float], **more: Any) -> Criterion:
-    """A criterion with one number of each run: its only spread is that over seeds."""
+    """A criterion with one amount of each run, none below 0: its only spread is that over seeds."""
     found = t_interval(by_seed)
-    low, high = (None, None) if isinstance(found, Undefined) else (found.low, found.high)
+    low, high = (None, None) if isinstance(found, Undefined) else _within(found.low, found.high, (0.0, math.inf))
     value = math.fsum(by_seed) / len(by_seed)
     return Criterion(kind, value, low, high, n=len(by_seed), by_seed=tuple(by_seed), **more)
 
