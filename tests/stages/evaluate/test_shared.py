@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fixture_sample import encoder_of, lively, measured_by, prepared, texts
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.core.console import Console
@@ -134,7 +134,7 @@ def test_what_is_not_what_was_stored_is_refused(made: Made, tmp_path: Path, name
 def test_a_classifier_learns_from_the_same_texts_again(made: Made) -> None:
     pytest.importorskip("sklearn")
     base = Watched()
-    how = {"adherence": 12, "decoding": {"max_new_tokens": 120, "temperature": 1.0}}
+    how = {"adherence": 6, "decoding": {"max_new_tokens": 40, "temperature": 1.0}}
     first, _, _ = base.of(*made("one", **how))
     again, _, _ = base.of(*made("two", **how))
     assert kinds(again) == [*ALL[:4], "continuations (training and development texts)", *ALL[4:]]
@@ -157,6 +157,7 @@ METRICS = st.lists(
 )  # fmt: skip
 
 
+@settings(max_examples=20)
 @given(GENERATIONS, METRICS, st.lists(st.booleans()), st.lists(st.lists(st.floats(allow_nan=False), max_size=5)))
 def test_what_is_read_is_what_was_written(
     said: list[Generation], metrics: list[Metric], hits: list[bool], nats: list[list[float]]
