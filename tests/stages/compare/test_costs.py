@@ -93,6 +93,21 @@ def test_only_the_stage_that_was_disturbed_is_marked_and_the_seed_is_named(make:
     assert str(found["train_seconds"].caution).endswith("(seed 7)")
 
 
+def test_generation_has_a_record_of_its_own(make: Make) -> None:
+    run = make(others=1.0)
+    run.summary["generation"]["cost"]["tuned"]["others"] = 0.1
+    found = costs([[run]])[0]
+    assert (found["tokens_per_s"].comparable, found["evaluate_seconds"].comparable) == (True, False)
+
+
+def test_evaluations_that_took_unlike_parts_from_earlier_runs_took_unlike_work(make: Make) -> None:
+    first, other = make(), make()
+    other.summary["from_earlier_runs"] = [{"what": "scores"}]
+    found = costs([[first], [other]])[1]
+    assert (found["evaluate_seconds"].comparable, found["tokens_per_s"].comparable) == (False, True)
+    assert costs([[other], [other]])[1]["evaluate_seconds"].comparable is True
+
+
 def test_a_training_that_was_interrupted_is_no_timing(make: Make) -> None:
     run = make()
     run.run.event("training resumed", step=3)
