@@ -27,10 +27,12 @@ from assay.data.objects import rows_file
 from assay.model.registry import locate, model_rows
 from assay.pipeline import Outcome
 from assay.stages.compare.runs import compare as held_against
+from assay.sweeps.roster import Record
+from assay.sweeps.sweep import sweep as do_all
 
 __all__ = [
     "Loaded", "Outcome", "RunDir", "compare", "evaluate", "generate", "guards", "load_experiment", "models", "plan",
-    "prepare", "recipes", "report", "run", "runs", "score", "show", "train",
+    "prepare", "recipes", "report", "run", "runs", "score", "show", "sweep", "train",
 ]  # fmt: skip
 
 Named = str | Path | RunDir
@@ -145,6 +147,31 @@ def _source(rows: Any) -> list[str]:
 
 def _name(target: Named) -> str:
     return str(target.path if isinstance(target, RunDir) else target)
+
+
+def sweep(
+    target: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    runs_dir: Path | str = RUNS,
+    only_plan: bool = False,
+    quiet: bool = True,
+) -> Record:
+    """Do all runs of an experiment's matrix that are not done, each in a process of its own, and compare them.
+
+    Args:
+        target: an experiment file with `ablations`, `seeds` or `sweep.search`.
+        only_plan: prepare the data and plan each run, and train nothing.
+
+    Returns:
+        The record: a row for each run with its state, its folder, and its failure if it has one.
+
+    Raises:
+        AssayError: the matrix does not stand, another command is at work on it, or it was interrupted.
+    """  # fmt: skip
+    return do_all(
+        str(target), runs_dir=Path(runs_dir), overrides=overrides, only_plan=only_plan, console=Console(quiet=quiet)
+    )
 
 
 def runs(*, runs_dir: Path | str = RUNS) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ SURFACE = {
     "train": STAGE,
     "evaluate": STAGE,
     "report": STAGE,
+    "sweep": {"experiment", "--runs-dir", "--set", "--plan", "--quiet", "--json"},
     "generate": {"run", "prompts", "--runs-dir", "--set", "--quiet"},
     "chat": {"run", "--runs-dir", "--set", "--quiet"},
     "show": {"run", "--runs-dir", "--json"},

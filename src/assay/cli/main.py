@@ -6,14 +6,10 @@ Exit codes: 0 done, whatever the outcome; 2 bad input; 3 a validity guard failed
 
 from __future__ import annotations
 
-import errno
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +17,9 @@ import typer
 
 from assay.cli.options import RUNS_DIR, Json, New, Overrides, Quiet, Run, Runs, RunsDir, Target
 from assay.core.console import Console
-from assay.core.errors import AssayError, InputError, Interrupted, MachineError
-from assay.core.machine import out_of_memory
+from assay.core.errors import AssayError, Interrupted
+from assay.core.machine import told
+from assay.core.signals import sigterm_interrupts
 
 if TYPE_CHECKING:
     from assay.core.rundir import RunDir
@@ -41,7 +38,7 @@ runs_app = typer.Typer(
 )
 app.add_typer(runs_app, name="runs", invoke_without_command=True)
 
-RESUMABLE = ("run", "prepare", "plan", "train", "evaluate", "report")
+RESUMABLE = ("run", "prepare", "plan", "train", "evaluate", "report", "sweep")
 
 
 @app.command()
@@ -155,6 +152,25 @@ def report(
 ) -> None:
     """Write the verdict and the report."""
     _stages("report", target, runs_dir, overrides, new, quiet)
+
+
+@app.command()
+def sweep(
+    experiment: Annotated[
+        str, typer.Argument(metavar="EXPERIMENT", help="An experiment file with ablations or seeds.")
+    ],
+    runs_dir: RunsDir = RUNS_DIR,
+    overrides: Overrides = None,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Prepare the data, show what each run will take, and train nothing.")
+    ] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Do all runs of a matrix that are not done, and compare them."""
+    from assay.cli import sweeping
+
+    raise typer.Exit(sweeping.sweep(experiment, runs_dir, overrides or (), only_plan, json, Console(quiet=quiet)))
 
 
 @app.command()
@@ -310,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else list(argv)
     console = Console()
     try:
-        with _sigterm_interrupts():
+        with sigterm_interrupts():
             return _invoke(args)
     except AssayError as error:
         console.error(str(error) if isinstance(error, Interrupted) else f"error: {error}")
@@ -330,11 +346,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        known = told(error)
+        if known is None:
             return _bug(console)
-        console.error(f"error: {told}")
-        return told.exit_code
+        console.error(f"error: {known}")
+        return known.exit_code
 
 
 def _invoke(args: list[str]) -> int:
@@ -359,40 +375,6 @@ def _usage(error: typer.TyperException, console: Console) -> int:
     return 2
 
 
-def _told(error: Exception) -> AssayError | None:
-    """What an error that no module has put into words means to the user; None for a bug of ours."""
-    code = error.errno if isinstance(error, OSError) else None
-    if code == errno.ENOMEM or out_of_memory(error):
-        return MachineError(
-            "not enough memory",
-            fix="close other programs, or set smaller train.batch_tokens, train.max_length or a smaller base",
-        )
-    name = getattr(error, "filename", None)
-    place = None if name is None else str(name)
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return MachineError(
-            "no space left on the disk, or a limit on the size of files",
-            where=place,
-            fix="free some space, then give the same command again",
-        )
-    if code == errno.ENAMETOOLONG:
-        return InputError("this name is too long for the disk", where=place, fix="give a shorter name")
-    return None
-
-
 def _bug(console: Console) -> int:
     console.error(traceback.format_exc() + "error: this is a bug in assay; please report it with the lines above")
     return 1
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, so that a stopped machine leaves a resumable run too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
