@@ -7,7 +7,7 @@ Errors are those of `assay.core.errors`; they carry what, where and the fix.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, overload
@@ -26,7 +26,6 @@ from assay.core.rundir import RunDir
 from assay.data.objects import rows_file
 from assay.model.registry import locate, model_rows
 from assay.pipeline import Outcome
-from assay.stages.compare.runs import compare as held_against
 from assay.sweeps.roster import Record
 from assay.sweeps.sweep import sweep as do_all
 
@@ -189,15 +188,34 @@ def guards(target: Named, *, runs_dir: Path | str = RUNS) -> list[dict[str, Any]
     return guard_rows(resolve_run(_name(target), Path(runs_dir)))
 
 
-def compare(targets: Sequence[Named], *, runs_dir: Path | str = RUNS) -> list[dict[str, Any]]:
-    """Each run held against the first: the paired difference, its outcome, and what it may be put down to.
+def compare(
+    targets: Sequence[Named],
+    *,
+    weights: Mapping[str, float] | None = None,
+    out: Path | str | None = None,
+    runs_dir: Path | str = RUNS,
+) -> dict[str, Any]:
+    """Runs held against the first: quality, paired differences with intervals, costs, what differs; as `compare.json`.
+
+    Runs that differ in their training seed alone are one entry; `pairs` holds each entry but the first against it.
+
+    Args:
+        targets: two runs or more.
+        weights: of the criteria by which a model is chosen.
+        out: a folder for compare.html, .md, .json and .csv; without it nothing is written.
+        runs_dir: the folder that holds all runs.
 
     Raises:
         InputError: fewer than two runs, or one of them is not there or not evaluated.
         GuardError: numbers that cannot be trusted, or that may not stand beside each other.
     """
-    found = held_against([resolve_run(_name(target), Path(runs_dir)) for target in targets])
-    return [one.as_json() for one in found]
+    from assay.stages.compare.compare_files import write_comparison
+    from assay.stages.compare.runs import compare as compared
+
+    found = compared([resolve_run(_name(target), Path(runs_dir)) for target in targets], weights)
+    if out is not None:
+        write_comparison(found, Path(out))
+    return found.as_json()
 
 
 def models() -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ SURFACE = {
     "chat": {"run", "--runs-dir", "--set", "--quiet"},
     "show": {"run", "--runs-dir", "--json"},
     "guards": {"run", "--runs-dir", "--json"},
-    "compare": {"runs", "--runs-dir", "--json"},
+    "compare": {"runs", "--runs-dir", "--out", "--weights", "--json"},
     "judge": {"run", "--runs-dir", "--set", "--quiet"},
     "rate": {"run", "--write", "--read", "--stars", "--anchors", "--runs-dir"},
     "models": {"--json"},

@@ -252,11 +252,28 @@ def guards(run: Run, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
 
 
 @app.command()
-def compare(runs: Runs, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
-    """Hold runs against the first: by how much, how sure, and what the difference may be put down to."""
-    from assay.cli import reading
+def compare(
+    runs: Runs,
+    runs_dir: RunsDir = RUNS_DIR,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where to write the page and the tables.",
+            show_default="comparisons/ beside the first run",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", metavar="NAME=NUMBER", help="What a criterion weighs in the choice; repeatable."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Hold runs against the first: by how much, how sure, at what cost, and what the difference may be put down to."""
+    from assay.cli import comparing
 
-    reading.compare(runs, runs_dir, json, Console())
+    comparing.compare(runs, runs_dir, out, weights or [], json, Console())
 
 
 @app.command()

@@ -13,7 +13,6 @@ from assay.cli.outcome import guard_line, plan_text
 from assay.cli.tables import difference, memory, number, table
 from assay.core.console import Console, duration, size
 from assay.core.describe import describe, guard_rows
-from assay.core.errors import GuardError
 from assay.core.explain import CLASSES, explain
 from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
@@ -21,7 +20,7 @@ from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import Ledger, resolve_run
 from assay.core.receipt import training_peak
 from assay.core.rundir import STAGES, RunDir
-from assay.core.words import OUTCOMES, by_guard, count, failed_validity, unrecorded
+from assay.core.words import OUTCOMES, by_guard, count, unrecorded
 
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
 
@@ -69,28 +68,6 @@ def remove(names: list[str], runs_dir: Path, console: Console) -> None:
     for run in chosen.values():
         freed = remove_run(run, runs_dir)
         console.result(f"deleted {run.path} ({size(freed)} freed)")
-
-
-def compare(names: list[str], runs_dir: Path, as_json: bool, console: Console) -> None:
-    """Print how each run differs from the first, and the checks of that.
-
-    Raises:
-        InputError: fewer than two runs, or one of them is not there or not evaluated.
-        GuardError: numbers that cannot be trusted, or that may not stand beside each other.
-    """
-    from assay.stages.compare.runs import compare as held_against
-
-    found = held_against([resolve_run(name, runs_dir) for name in names])
-    if as_json:
-        console.json([one.as_json() for one in found])
-    else:
-        lines = [f"against {found[0].against}, in bits per byte of the same held-out texts:"]
-        for one in found:
-            lines += ["", one.run, f"  {one.sentence}"]
-            lines += [f"  {r.guard}: {STATUSES[r.status]}: {r.why}" for r in one.guards if r.status in ("warn", "fail")]
-        console.result("\n".join(lines))
-    for failed in failed_validity([r for one in found for r in one.guards]):
-        raise GuardError(failed.guard, failed.why, where=" and ".join(names), fix=failed.fix)
 
 
 def usage(runs_dir: Path, as_json: bool, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from assay.core.files import read_json
 from assay.core.guard import GuardBook
 from assay.core.optional import require_training
 from assay.core.rundir import RunDir
+from assay.core.store import link_all
 from assay.core.usage import give_back
 from assay.model.registry import tokenizer_at_hand
 from assay.pipeline.keys import stage_key
@@ -33,19 +35,18 @@ def _prepare_data(run: RunDir, work: Work) -> None:
     """Take prepared data from the store, or prepare it and put it there, with the guards' records beside it."""
     from assay.stages.prepare import prepare
 
-    key, store = stage_key(run, work, "prepare"), work.store
-    if store.has("prepare", key) and store.damaged("prepare", key):
-        work.console.note("the stored prepared data was changed since: preparing it anew")
-        store.drop("prepare", key)
-    if store.has("prepare", key):
-        store.give("prepare", key, run.data)
+    def fill(folder: Path) -> None:
+        prepare(work.loaded.experiment.data, run, work.cache, work.console)
+        give_back()
+        GuardBook(run.data / "guards.json").add(*(r for r in run.guards.records() if r.stage == "prepare"))
+        link_all(run.data, folder)
+
+    key, console = stage_key(run, work, "prepare"), work.console
+    waiting = partial(console.note, "another run is preparing the same data: waiting for it")
+    if not work.store.once("prepare", key, fill, mend=True, waiting=waiting).made:
+        work.store.give("prepare", key, run.data)
         run.guards.add(*GuardBook(run.data / "guards.json").records())
-        work.console.note("prepared data: from an earlier run with the same data")
-        return
-    prepare(work.loaded.experiment.data, run, work.cache, work.console)
-    give_back()
-    GuardBook(run.data / "guards.json").add(*(r for r in run.guards.records() if r.stage == "prepare"))
-    store.keep("prepare", key, run.data)
+        console.note("prepared data: from an earlier run with the same data")
 
 
 def _tokenize(run: RunDir, work: Work, tokenizer: TextTokenizer) -> list[Path]:

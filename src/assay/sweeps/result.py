@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from assay.core.console import Console
-from assay.sweeps.roster import Record
+from assay.core.errors import AssayError
+from assay.stages.compare.compare_files import write_comparison
+from assay.stages.compare.entries import Failed, sifted
+from assay.stages.compare.runs import Comparison, comparison
+from assay.sweeps.roster import Record, Row
 
 
-def conclude(record: Record, console: Console) -> None:
-    """TODO"""
+def conclude(record: Record) -> Comparison | None:
+    """Compare the runs that are done, beside those that are not, and write the files into the sweep's folder.
+
+    None where there is nothing to compare, or the runs may not be compared; the record says why.
+    """
+    finished = [(row, run) for row in record.rows if row.state == "done" and (run := row.directory(record.runs_dir))]
+    try:
+        entries, refused = sifted([run for _, run in finished], {run.path: row.name for row, run in finished})
+        lost = [_lost(row) for row in record.rows if row.state != "done"]
+        found = comparison(entries, [*lost, *refused]) if entries else None
+        files = write_comparison(found, record.folder) if found else []
+    except AssayError as error:
+        record.comparison = {"files": [], "why": str(error)}
+        record.save()
+        return None
+    record.comparison = {"files": [file.name for file in files], "why": None if found else "no run has finished"}
+    record.save()
+    return found
+
+
+def _lost(row: Row) -> Failed:
+    return Failed(row.name, row.failure.what if row.failure else f"is {row.state}", row.run)
 
 
 def exit_code(record: Record) -> int:
