@@ -26,7 +26,7 @@ from assay.core.rundir import RunDir
 from assay.data.objects import rows_file
 from assay.model.registry import locate, model_rows
 from assay.pipeline import Outcome
-from assay.sweeps.roster import Record
+from assay.sweeps.sweep import Swept
 from assay.sweeps.sweep import sweep as do_all
 
 __all__ = [
@@ -155,7 +155,7 @@ def sweep(
     runs_dir: Path | str = RUNS,
     only_plan: bool = False,
     quiet: bool = True,
-) -> Record:
+) -> Swept:
     """Do all runs of an experiment's matrix that are not done, each in a process of its own, and compare them.
 
     Args:
@@ -163,7 +163,7 @@ def sweep(
         only_plan: prepare the data and plan each run, and train nothing.
 
     Returns:
-        The record: a row for each run with its state, its folder, and its failure if it has one.
+        The record, with a row for each run: its state, its folder, its failure if it has one; and the comparison.
 
     Raises:
         AssayError: the matrix does not stand, another command is at work on it, or it was interrupted.

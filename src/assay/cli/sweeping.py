@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from assay.cli.comparing import text as comparison_text
 from assay.cli.tables import table
 from assay.core.console import Console, duration, size
 from assay.core.words import count
@@ -14,6 +15,7 @@ from assay.sweeps.foretell import Foretold, foretold
 from assay.sweeps.result import exit_code
 from assay.sweeps.roster import FILE, Record, Row
 from assay.sweeps.slots import makespan
+from assay.sweeps.sweep import Swept
 from assay.sweeps.sweep import sweep as do_all
 
 
@@ -33,12 +35,12 @@ def sweep(
         text = "\n".join(plan_lines(record))
         console.result(text) if only_plan else console.note(text)
 
-    record = do_all(target, runs_dir=runs_dir, overrides=overrides, only_plan=only_plan, show=show, console=console)
+    done = do_all(target, runs_dir=runs_dir, overrides=overrides, only_plan=only_plan, show=show, console=console)
     if as_json:
-        console.json(as_values(record))
+        console.json(as_values(done.record))
     elif not only_plan:
-        console.result("\n".join(result_lines(record)))
-    return exit_code(record)
+        console.result("\n".join(result_lines(done)))
+    return exit_code(done.record)
 
 
 def as_values(record: Record) -> dict[str, Any]:
@@ -130,13 +132,14 @@ def _failure_lines(record: Record, title: str) -> list[str]:
     return lines
 
 
-def result_lines(record: Record) -> list[str]:
+def result_lines(done: Swept) -> list[str]:
     """Each run with how it ended, the comparison, and where all of it lies."""
+    record = done.record
     rows = [(row.key, row.state, duration(row.seconds) if row.seconds else "-", row.run or "-") for row in record.rows]
     states = ", ".join(f"{amount} {state}" for state, amount in record.counts().items())
-    lines = [
-        f"sweep {record.id}: {count(len(record.rows), 'run')}: {states}",
-        table(("run", "state", "took", "folder"), rows),
-    ]
-    lines += _failure_lines(record, "")
+    lines = [f"sweep {record.id}: {count(len(record.rows), 'run')}: {states}"]
+    lines += [table(("run", "state", "took", "folder"), rows), *_failure_lines(record, "")]
+    why, files = record.comparison["why"], record.comparison["files"]
+    lines += ["", comparison_text(done.comparison) if done.comparison else f"no comparison: {why}", ""]
+    lines += [f"comparison: {record.folder / files[0]}"] if files else []
     return [*lines, f"record: {record.folder / FILE}"]

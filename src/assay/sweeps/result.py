@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, GuardError
+from assay.core.words import failed_validity
 from assay.stages.compare.compare_files import write_comparison
 from assay.stages.compare.entries import Failed, sifted
 from assay.stages.compare.runs import Comparison, comparison
@@ -21,10 +22,14 @@ def conclude(record: Record) -> Comparison | None:
         found = comparison(entries, [*lost, *refused]) if entries else None
         files = write_comparison(found, record.folder) if found else []
     except AssayError as error:
-        record.comparison = {"files": [], "why": str(error)}
+        record.comparison = {"files": [], "why": str(error), "code": error.exit_code}
         record.save()
         return None
-    record.comparison = {"files": [file.name for file in files], "why": None if found else "no run has finished"}
+    guards = failed_validity(found.guards) if found else []
+    record.comparison = {
+        "files": [file.name for file in files], "why": None if found else "no run has finished",
+        "code": GuardError.exit_code if guards else 0,
+    }  # fmt: skip
     record.save()
     return found
 
@@ -34,5 +39,5 @@ def _lost(row: Row) -> Failed:
 
 
 def exit_code(record: Record) -> int:
-    """0 where every run is done, else that of the first failure."""
-    return next((row.failure.code for row in record.rows if row.failure), 0)
+    """0 where every run is done and may be compared, else that of the first failure."""
+    return next((row.failure.code for row in record.rows if row.failure), record.comparison.get("code", 0))

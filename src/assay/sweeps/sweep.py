@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import psutil
-from assay.config.matrix import Variant, variants
 from filelock import FileLock, Timeout
 
+from assay.config.matrix import Variant, variants
 from assay.core.console import Console
 from assay.core.errors import InputError, Interrupted
 from assay.core.files import make_folder, read_json
 from assay.core.ledger import is_run
 from assay.core.rundir import now
+from assay.stages.compare.runs import Comparison
 from assay.stages.plan import SHARE
 from assay.sweeps.carry_out import Command, carry_out
 from assay.sweeps.child import Task
@@ -28,6 +30,14 @@ from assay.sweeps.slots import Slot, cores_here, fitting, gpus_here, share_out
 Workers = int | Literal["auto"]
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep came to: its record, as in sweep.json, and the comparison where there is one."""
+
+    record: Record
+    comparison: Comparison | None = None
+
+
 def sweep(
     target: str,
     *,
@@ -37,7 +47,7 @@ def sweep(
     show: Callable[[Record], None] = lambda record: None,
     console: Console | None = None,
     command: Command = Task.command,
-) -> Record:
+) -> Swept:
     """Do all runs of an experiment's matrix that are not done, and compare what they came to.
 
     Args:
@@ -46,9 +56,6 @@ def sweep(
         only_plan: prepare the data and plan each run, and train nothing.
         show: called with the plan, before anything is trained.
         command: what starts a task's process.
-
-    Returns:
-        The sweep's record, also of the runs that failed; `sweep.json` in its folder holds the same.
 
     Raises:
         InputError: the matrix does not stand, or another command is at work on a sweep of this experiment.
@@ -67,12 +74,11 @@ def sweep(
             ready, slots = _planned(record, asked, command)
             show(record)
             if only_plan:
-                return record
+                return Swept(record)
             _carry_out(record, ready, slots, console, command)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what is done is kept", fix="the same command goes on from here") from None
-        conclude(record, console)
-        return record
+        return Swept(record, conclude(record))
 
 
 @contextmanager
