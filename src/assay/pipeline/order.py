@@ -12,10 +12,11 @@ from typing import Any
 from assay.config.load import load_experiment
 from assay.core.console import Console
 from assay.core.errors import AssayError, GuardError, InputError, Interrupted
-from assay.core.files import read_json, remove_leftovers
+from assay.core.files import read_json, read_lines, remove_leftovers
 from assay.core.guard import record
 from assay.core.ledger import Ledger, existing_run
 from assay.core.optional import installed
+from assay.core.others import Others
 from assay.core.rundir import STAGES, RunDir
 from assay.core.usage import forget_peak, give_back, peak_memory
 from assay.pipeline import stages
@@ -162,8 +163,17 @@ def _refuse_changed_inputs(run: RunDir, stage: str) -> None:
             run.guards.check(record("adapter-integrity", "fail", why, measured={"changed": changed}))
 
 
+def _broken_off(run: RunDir, stage: str) -> bool:
+    """Whether a training goes on where it was broken off: who shared the machine with its beginning is not known."""
+    if stage != "train" or not any(run.checkpoints.glob("step-*")):
+        return False
+    told = [e["event"] for e in read_lines(run.events) if e.get("stage") == stage]
+    return bool(told) and told[-1] == "stage started"
+
+
 def _perform(run: RunDir, work: Work, stage: str) -> None:
-    started = time.perf_counter()
+    whole = not _broken_off(run, stage)
+    started, others = time.perf_counter(), Others()
     run.event("stage started", stage=stage)
     run.begin(stage)
     give_back()
@@ -175,5 +185,6 @@ def _perform(run: RunDir, work: Work, stage: str) -> None:
         shutil.rmtree(run.evaluate, ignore_errors=True)  # numbers of an earlier evaluation must not pass for these
     outputs = stages.PERFORM[stage](run, work)
     seconds = time.perf_counter() - started
-    run.finish(stage, key=stage_key(run, work, stage), outputs=outputs, seconds=seconds)
+    shared = others.record() if whole else None
+    run.finish(stage, key=stage_key(run, work, stage), outputs=outputs, seconds=seconds, shared=shared)
     run.event("stage finished", stage=stage, seconds=round(seconds, 3), peak_memory=peak_memory())
