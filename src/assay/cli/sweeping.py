@@ -70,7 +70,12 @@ def in_all(record: Record) -> dict[str, Any]:
 
 
 def _left(record: Record) -> list[Row]:
-    return [row for row in record.rows if row.state != "done"]
+    """The runs that are begun, or gone on with: not those that did not even come to a plan."""
+    return [row for row in record.rows if row.state != "done" and not _hopeless(row)]
+
+
+def _hopeless(row: Row) -> bool:
+    return row.state == "failed" and row.predicted is None
 
 
 def plan_lines(record: Record) -> list[str]:
@@ -81,12 +86,11 @@ def plan_lines(record: Record) -> list[str]:
     lines = [f"sweep {record.id} of {name}: {count(len(record.rows), 'run')}: {states}"]
     lines.append(table(("run", "state", "training", "all else", "memory"), rows))
     lines += _in_all_lines(record)
-    lines += _failure_lines(record, "failed before, and is tried again" if record.counts()["failed"] else "")
-    return lines
+    return lines + _failure_lines(record, again=True)
 
 
 def _state(row: Row) -> str:
-    return "failed before" if row.state == "failed" else row.state
+    return "failed before" if row.state == "failed" and not _hopeless(row) else row.state
 
 
 def _foretold_cells(plan: Foretold | None) -> tuple[str, str, str]:
@@ -119,12 +123,14 @@ def _in_all_lines(record: Record) -> Iterator[str]:
         )
 
 
-def _failure_lines(record: Record, title: str) -> list[str]:
+def _failure_lines(record: Record, *, again: bool) -> list[str]:
+    """Every failure in full. `again`: runs that failed before are about to be tried again."""
     lines = []
     for row in record.rows:
         if row.failure is None:
             continue
-        lines.append(f"{row.key} {title or 'failed'} (exit {row.failure.code}): {row.failure.what}")
+        how = "failed before, and is tried again" if again and not _hopeless(row) else "FAILED"
+        lines.append(f"{row.key}: {how} (exit {row.failure.code}): {row.failure.what}")
         lines += [f"  where: {row.failure.where}"] if row.failure.where else []
         lines += [f"  fix: {row.failure.fix}"] if row.failure.fix else []
         log = record.log(row)
@@ -138,7 +144,7 @@ def result_lines(done: Swept) -> list[str]:
     rows = [(row.key, row.state, duration(row.seconds) if row.seconds else "-", row.run or "-") for row in record.rows]
     states = ", ".join(f"{amount} {state}" for state, amount in record.counts().items())
     lines = [f"sweep {record.id}: {count(len(record.rows), 'run')}: {states}"]
-    lines += [table(("run", "state", "took", "folder"), rows), *_failure_lines(record, "")]
+    lines += [table(("run", "state", "took", "folder"), rows), *_failure_lines(record, again=False)]
     why, files = record.comparison["why"], record.comparison["files"]
     lines += ["", comparison_text(done.comparison) if done.comparison else f"no comparison: {why}", ""]
     lines += [f"comparison: {record.folder / files[0]}"] if files else []

@@ -114,10 +114,10 @@ def _rest(folder: Path, base: str, machine: dict[str, Any]) -> float | None:
     for path in folder.glob("[!.]*/receipt.json"):
         try:
             receipt = read_json(path)
-        except InputError:  # another run's damage is for its own commands to tell
+            same = (receipt["base"]["spec"], receipt["hardware"]["cpu"], receipt["hardware"]["gpu"])
+            trained, wall = receipt["measured"]["train_seconds"], sum(receipt["wall_seconds"].values())
+        except (InputError, KeyError, TypeError):  # another run's damage is for its own commands to tell
             continue
-        hardware = (receipt["hardware"]["cpu"], receipt["hardware"]["gpu"])
-        trained = receipt["measured"]["train_seconds"]
-        if receipt["base"]["spec"] == base and hardware == (machine["processor"], machine["gpu"]) and trained:
-            found.append(sum(receipt["wall_seconds"].values()) - trained)
+        if same == (base, machine["processor"], machine["gpu"]) and trained:
+            found.append(wall - trained)
     return statistics.median(found) if found else None

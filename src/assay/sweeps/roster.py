@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from assay.config.matrix import Variant
-
 from assay.config.load import Loaded
+from assay.config.matrix import Variant
 from assay.core.errors import AssayError, GuardError, InputError, MachineError
 from assay.core.files import read_json, read_lines, sha256_json, write_json
 from assay.core.rundir import RunDir, now
