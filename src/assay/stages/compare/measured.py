@@ -142,7 +142,9 @@ def _averaged(scores: Sequence[GroupScore]) -> GroupScore:
         None if broken else _defined(mean(_finite([getattr(score, key) for score in scores])))
         for key in ("base_bpb", "tuned_bpb", "difference")
     )
-    return GroupScore(first.group, first.bytes, first.tokens, base, tuned, difference, broken and broken.reason)
+    return GroupScore(
+        first.group, first.bytes, first.tokens, base, tuned, difference, broken.reason if broken else None
+    )
 
 
 def over_seeds(by_seed: Sequence[Sequence[GroupScore]], *, level: float = 0.95) -> SeedVariance | None:

@@ -9,7 +9,7 @@ from typing import Any
 from assay.core.errors import InputError
 from assay.core.guard import GuardRecord, limits
 from assay.core.rundir import RunDir
-from assay.core.words import count
+from assay.core.words import count, listed
 from assay.stages.compare import checks
 from assay.stages.compare.changes import Changes, changes
 from assay.stages.compare.costs import Costs, costs
@@ -31,7 +31,7 @@ from assay.stats.tests import groups_needed
 from assay.stats.verdict import RECIPE_SEEDS, Claim, Difference, amount_text, bpb_text, p_text, summarise
 
 Json = dict[str, Any]
-STAGE = "compare"
+_NAMED = 3  # so many entries are named in a title
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Compared:
     `difference` is over groups, of the means over `seeds`; `over_seeds` takes the seeds as draws of many, and is None
     below two. `low`, `high` and `p` are those that decide: `over_seeds`'s where there is one. `p_holm` is over all
     pairs of the comparison, those that failed too. `outcome` is better, worse, not-shown or cannot-conclude; `scope`
-    what it covers, the recipe or these checkpoints; `causal` whether it may be put down to the one change.
+    what it covers, the recipe or these checkpoints; `causal` whether it may be put down to the one change. `found`,
+    `claim` and `cause` say so in words.
     """
 
     name: str
@@ -56,12 +57,19 @@ class Compared:
     outcome: str
     scope: Claim
     causal: bool
-    sentence: str
+    found: str
+    claim: str
+    cause: str
     guards: list[GuardRecord]
 
+    @property
+    def sentence(self) -> str:
+        """What was found, what that covers, and what it may be put down to."""
+        return f"{self.found}; {self.claim}; {self.cause}"
+
     def as_json(self) -> Json:
-        """All fields, as plain JSON values."""
-        return {**asdict(self), "guards": [one.as_json() for one in self.guards]}
+        """All fields and the sentence, as plain JSON values."""
+        return {**asdict(self), "sentence": self.sentence, "guards": [one.as_json() for one in self.guards]}
 
 
 @dataclass(frozen=True)
@@ -93,15 +101,17 @@ class Comparison:
     @property
     def title(self) -> str:
         """What is compared with what."""
-        names = [entry.name for entry in self.entries]
-        others = f"{names[1]} against" if len(names) == 2 else f"{len(names) - 1} entries against" if names[1:] else ""
-        return f"{others} {names[0]}".strip()
+        first, *others = [entry.name for entry in self.entries]
+        if not others:
+            return first
+        said = f"{len(others)} entries" if len(others) > _NAMED else listed(others)
+        return f"{said} against {first}"
 
     @property
     def summary(self) -> str:
         """One sentence: how many entries, over what."""
         first, groups = self.entries[0].name, self.qualities[0].gain.n_groups
-        what = f"{count(len(self.entries), 'entry').replace('entrys', 'entries')}, {count(groups, 'held-out group')}"
+        what = f"{count(len(self.entries), 'entry', 'entries')}, {count(groups, 'held-out group')}"
         if not self.pairs:
             return f"{what}: nothing to hold {first} against"
         return f"{what}; each is held against {first}, in bits per byte of the same held-out texts"
@@ -236,10 +246,9 @@ def _compared(name: str, against: str, held: _Held, p: float | None, family: int
     change = next(one for one in held.records if one.guard == "one-change")
     causal = change.status != "fail"
     scope: Claim = "recipe" if held.over_seeds and len(held.seeds) >= RECIPE_SEEDS else "checkpoint"
-    sentence = "; ".join([_found(outcome, d, needed, held, p), _scope(scope, held), _cause(change.why, causal=causal)])
     return Compared(
         name, against, held.difference, held.over_seeds, held.seeds, d.low, d.high, held.p, p, outcome, scope, causal,
-        sentence, held.records,
+        _found(outcome, d, needed, held, p), _claim(scope, held), _cause(change.why, causal=causal), held.records,
     )  # fmt: skip
 
 
@@ -267,7 +276,7 @@ def _found(outcome: str, d: Difference, needed: int, held: _Held, p: float | Non
     return f"{said} ({count(d.n_groups, 'held-out group')}{seeds}, {p_text(p, alpha)} by Holm)"
 
 
-def _scope(scope: Claim, held: _Held) -> str:
+def _claim(scope: Claim, held: _Held) -> str:
     seeds = len(held.seeds)
     if scope == "recipe":
         return f"the recipe ({seeds} seeds)"
