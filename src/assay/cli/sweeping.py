@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from assay.cli.comparing import text as comparison_text
-from assay.cli.tables import table
+from assay.cli.tables import number, table
 from assay.core.console import Console, duration, size
 from assay.core.words import count
 from assay.sweeps.foretell import Foretold, foretold
@@ -56,6 +56,10 @@ def in_all(record: Record) -> dict[str, Any]:
     `unknown` counts the runs whose training's time is not known, `without_rest` those of which nothing but that is.
     """
     plans = [foretold(row) for row in _left(record)]
+    first = foretold(record.rows[0])
+    if record.search and first:  # each trial is trained as the experiment as it stands is
+        ahead = record.search["trials"] - record.search["tried"]
+        plans += [replace(first, train_seconds=first.whole_seconds, rest_seconds=0.0)] * ahead
     known = [plan for plan in plans if plan is not None]
     timed = [plan.seconds for plan in known if plan.seconds is not None]
     largest = sorted((plan.memory for plan in known), reverse=True)[: record.workers]
@@ -85,6 +89,12 @@ def plan_lines(record: Record) -> list[str]:
     rows = [(row.key, _state(row), *_foretold_cells(foretold(row))) for row in record.rows]
     lines = [f"sweep {record.id} of {name}: {count(len(record.rows), 'run')}: {states}"]
     lines.append(table(("run", "state", "training", "all else", "memory"), rows))
+    if record.search:
+        lines.append(
+            f"search: {record.search['tried']} of {count(record.search['trials'], 'trial')} tried "
+            f"({record.search['method']}), each trained as the experiment as it stands and looked at on dev alone; "
+            "the best of all is then measured on the test texts"
+        )
     lines += _in_all_lines(record)
     return lines + _failure_lines(record, again=True)
 
@@ -141,11 +151,33 @@ def _failure_lines(record: Record, *, again: bool) -> list[str]:
 def result_lines(done: Swept) -> list[str]:
     """Each run with how it ended, the comparison, and where all of it lies."""
     record = done.record
-    rows = [(row.key, row.state, duration(row.seconds) if row.seconds else "-", row.run or "-") for row in record.rows]
     states = ", ".join(f"{amount} {state}" for state, amount in record.counts().items())
-    lines = [f"sweep {record.id}: {count(len(record.rows), 'run')}: {states}"]
-    lines += [table(("run", "state", "took", "folder"), rows), *_failure_lines(record, again=False)]
+    lines = [f"sweep {record.id}: {count(len(record.rows), 'run')}: {states}", _ended_table(record)]
+    lines += [_search_line(record.search)] if record.search else []
+    lines += _failure_lines(record, again=False)
     why, files = record.comparison["why"], record.comparison["files"]
     lines += ["", comparison_text(done.comparison) if done.comparison else f"no comparison: {why}", ""]
     lines += [f"comparison: {record.folder / files[0]}"] if files else []
     return [*lines, f"record: {record.folder / FILE}"]
+
+
+def _ended_table(record: Record) -> str:
+    header = ["run", "state", "took", "folder"]
+    rows = [[row.key, row.state, duration(row.seconds) if row.seconds else "-", row.run or "-"] for row in record.rows]
+    if record.search:
+        header.insert(3, "dev bits per byte")
+        for cells, row in zip(rows, record.rows, strict=True):
+            cells.insert(3, number(row.dev_bpb))
+    return table(header, rows)
+
+
+def _search_line(search: dict[str, Any]) -> str:
+    failed = f" ({search['failed']} failed)" if search["failed"] else ""
+    tried = f"search: {count(search['tried'], 'trial')}{failed}"
+    if search["best"] is None:
+        return f"{tried}: none has a number"
+    return (
+        f"{tried}; lowest on dev: {search['best']} with {number(search['dev_bpb'])} bits per byte "
+        f"(the experiment as it stands: {number(search['dev_bpb_as_it_stands'])}). A best of many flatters: what it is "
+        "worth, the test texts say, which it alone was measured on"
+    )

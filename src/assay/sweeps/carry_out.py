@@ -125,7 +125,9 @@ class Crew:
 
 
 def _varied(record: Record, row: Row) -> dict[str, object]:
-    return {"sweep": record.id, "variant": row.name, "factors": row.factors}
+    """What the run is of the sweep, for its own events."""
+    chosen = {"chosen": row.chosen} if row.chosen else {}
+    return {"sweep": record.id, "variant": row.name, "factors": row.factors, **chosen}
 
 
 def _relative(run: str | None, runs_dir: Path) -> str | None:

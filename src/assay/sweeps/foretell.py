@@ -25,7 +25,8 @@ class Foretold:
     """What is left of one run.
 
     Args:
-        train_seconds: of the training that is left, with its interval; None where the speed is not known (`how`).
+        train_seconds: of the training, with its interval, 0 once it is done; None where the speed is not known (`how`).
+        whole_seconds: of the whole training, done or not.
         rest_seconds: of all else, as earlier runs of this experiment on this base took here; None where there are none.
         memory: bytes at the peak: of the GPU where it trains on one.
     """
@@ -37,6 +38,7 @@ class Foretold:
     train_seconds: float | None
     low_seconds: float | None
     high_seconds: float | None
+    whole_seconds: float | None
     rest_seconds: float | None
     how: str
 
@@ -103,7 +105,8 @@ def _read(run: RunDir) -> Foretold:
     }  # fmt: skip
     return Foretold(
         base=base, device=plan["decisions"]["device"], threads=plan["decisions"]["threads"],
-        memory=plan["memory"]["predicted"]["total"], rest_seconds=_rest(run.path.parent, base, plan["machine"]),
+        memory=plan["memory"]["predicted"]["total"], whole_seconds=time["predicted_train_seconds"],
+        rest_seconds=_rest(run.path.parent, base, plan["machine"]),
         how=time["how"], **seconds,
     )  # fmt: skip
 

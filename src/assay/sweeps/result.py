@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assay.core.errors import AssayError, GuardError
+from assay.core.rundir import STAGES
 from assay.core.words import failed_validity
 from assay.stages.compare.compare_files import write_comparison
 from assay.stages.compare.entries import Failed, sifted
@@ -15,10 +16,11 @@ def conclude(record: Record) -> Comparison | None:
 
     None where there is nothing to compare, or the runs may not be compared; the record says why.
     """
-    finished = [(row, run) for row in record.rows if row.state == "done" and (run := row.directory(record.runs_dir))]
+    asked = [row for row in record.rows if row.until == STAGES[-1]]  # the trials of a search end before
+    finished = [(row, run) for row in asked if row.state == "done" and (run := row.directory(record.runs_dir))]
     try:
         entries, refused = sifted([run for _, run in finished], {run.path: row.name for row, run in finished})
-        lost = [_lost(row) for row in record.rows if row.state != "done"]
+        lost = [_lost(row) for row in asked if row.state != "done"]
         found = comparison(entries, [*lost, *refused]) if entries else None
         files = write_comparison(found, record.folder) if found else []
     except AssayError as error:

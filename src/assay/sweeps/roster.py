@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from assay.config.load import Loaded
 from assay.config.matrix import Variant
+from assay.config.sweep import SearchConfig
 from assay.core.errors import AssayError, GuardError, InputError, MachineError
 from assay.core.files import read_json, read_lines, sha256_json, write_json
 from assay.core.rundir import RunDir, now
@@ -17,7 +18,6 @@ from assay.pipeline import standing
 
 State = Literal["to do", "unfinished", "running", "done", "failed"]
 FILE = "sweep.json"
-NOT_OF_THE_ID = {"ablations", "seeds", "sweep"}  # of an experiment: how its variants came about, not what they are
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Row:
         run: its directory, relative to the runs directory; None before it has one.
         seconds: of the wall clock, of all attempts of this sweep together.
         predicted: what the plan says of it (`foretell.Foretold` as JSON); None before there is a plan.
+        dev_bpb: of a search: bits per byte of the dev texts after the training.
+        chosen: of the best of a search: what was chosen by them, in words.
     """
 
     key: str
@@ -62,6 +64,8 @@ class Row:
     ended: str | None = None
     seconds: float = 0.0
     predicted: dict[str, Any] | None = None
+    dev_bpb: float | None = None
+    chosen: str | None = None
     failure: Failure | None = None
 
     def directory(self, runs_dir: Path) -> RunDir | None:
@@ -100,10 +104,13 @@ class Record:
         return Counter(row.state for row in self.rows)
 
 
-def sweep_id(variants: Sequence[Variant], search: Mapping[str, Any] | None = None) -> str:
-    """Eight hex digits of what the sweep asks for: its variants' whole experiments, and the space that it searches."""
-    asked = [[v.name, v.loaded.experiment.model_dump(mode="json", exclude=NOT_OF_THE_ID)] for v in variants]
-    return sha256_json([asked, dict(search) if search else None])[:8]
+def sweep_id(variants: Sequence[Variant], search: SearchConfig) -> str:
+    """Eight hex digits of what the sweep asks for: its variants' whole experiments, and what it searches.
+
+    Not the number of trials: with more of them the same search goes on.
+    """
+    asked = [[v.name, v.loaded.experiment.model_dump(mode="json")] for v in variants]
+    return sha256_json([asked, search.model_dump(mode="json", exclude={"trials"}) if search.space else None])[:8]
 
 
 def rows_of(variants: Sequence[Variant]) -> list[Row]:

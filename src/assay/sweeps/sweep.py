@@ -25,6 +25,7 @@ from assay.sweeps.child import Task
 from assay.sweeps.foretell import foretell, foretold
 from assay.sweeps.result import conclude
 from assay.sweeps.roster import FILE, Record, Row, in_order, look, recall, rows_of, sweep_id
+from assay.sweeps.searching import Searching, tried
 from assay.sweeps.slots import Slot, cores_here, fitting, gpus_here, share_out
 
 Workers = int | Literal["auto"]
@@ -75,6 +76,11 @@ def sweep(
             show(record)
             if only_plan:
                 return Swept(record)
+            if record.search:
+                config = asked[0].loaded.matrix.sweep.search
+                search = Searching(record, asked, config, overrides, waiting=ready)
+                carry_out(record, slots, search.take, ended=search.ended, console=console, command=command)
+                ready = search.choose()
             _carry_out(record, ready, slots, console, command)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; what is done is kept", fix="the same command goes on from here") from None
@@ -107,15 +113,18 @@ def _alone(folder: Path) -> Iterator[None]:
 def _record(asked: Sequence[Variant], runs_dir: Path) -> Record:
     """The sweep as it stands: what its earlier commands recorded, and what the runs' own files say."""
     loaded = asked[0].loaded
-    own = sweep_id(asked)
+    config = loaded.matrix.sweep.search
+    own = sweep_id(asked, config)
     folder = runs_dir / loaded.experiment.name / "sweeps" / own
     created = read_json(folder / FILE)["created"] if (folder / FILE).is_file() else now()
     rows = rows_of(asked)
     for row, variant in zip(rows, asked, strict=True):
+        row.until = "train" if config.space else row.until
         recall(row, folder)
         look(row, variant.loaded, runs_dir)
     text = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
     record = Record(folder, runs_dir, own, str(loaded.path), text, created, rows)
+    record.search = {"method": config.method, "trials": config.trials, "tried": tried(folder)} if config.space else None
     record.save()
     return record
 
@@ -123,9 +132,9 @@ def _record(asked: Sequence[Variant], runs_dir: Path) -> Record:
 def _planned(record: Record, asked: Sequence[Variant], command: Command) -> tuple[list[Row], list[Slot]]:
     """The runs to be done, in order, and their places; planned again for fewer places where not all fit at once."""
     wish: Workers = asked[0].loaded.matrix.sweep.workers
-    left = sum(row.state != "done" for row in record.rows)
+    left = _ahead(record)
     elsewhere = any(variant.loaded.experiment.train.device != "cpu" for variant in asked)
-    slots = share_out(wish, runs=max(1, left), cores=cores_here(), gpus=gpus_here() if elsewhere else ())
+    slots = share_out(wish, runs=left, cores=cores_here(), gpus=gpus_here() if elsewhere else ())
     while True:
         lost = foretell(record, slots[0], command=command)
         found = _refitted(record, wish, slots)
@@ -146,10 +155,18 @@ def _refitted(record: Record, wish: Workers, slots: list[Slot]) -> list[Slot]:
     most = len(slots) if slots[0].gpu is None else 1 if wish == "auto" else wish
     if devices != {"cpu"}:
         most = 1  # an accelerator that all of them would share
-    fit = fitting((found.memory for found in plans), budget())
-    if min(most, fit) == len(slots) and slots[0].gpu is None:
+    needs = [found.memory for found in plans]
+    needs += [max(needs)] * (_ahead(record) - len(needs))  # trials that are not known yet
+    most = min(most, fitting(needs, budget()))
+    if most == len(slots) and slots[0].gpu is None:
         return slots
-    return share_out(min(most, fit), runs=len(plans), cores=cores_here())
+    return share_out(most, runs=len(needs), cores=cores_here())
+
+
+def _ahead(record: Record) -> int:
+    """How many runs are to be done, as far as that can be said; one at least, to be shown."""
+    left = sum(row.state != "done" for row in record.rows)
+    return max(1, left + (record.search["trials"] - record.search["tried"] if record.search else 0))
 
 
 def budget() -> int:
