@@ -130,9 +130,11 @@ def section_of(key: str) -> str:
     return key.partition(".")[0] if "." in key else ""
 
 
-def json_path(key: str) -> str:
-    """Where a setting stands in its section's JSON, whose keys are dotted whole."""
-    return f'$."{key}"'
+def leaf(value: Any) -> str | int | float | None:
+    """A setting's value as the ledger compares it: numbers and texts as they are, all else as its JSON."""
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, bool)):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _split(text: str, settings: Keys) -> tuple[str, str, str]:
@@ -260,53 +262,44 @@ def _flag(key: str, value: str, text: str) -> int:
     return int(BOOLEANS[value.lower()])
 
 
-# --- settings: each section of an experiment file is kept once, however many runs have it ---
+# --- settings: `leaves` holds the values of each section of an experiment file once, however many runs have it ---
 
 
 def _setting(key: str, operator: str, value: str, text: str) -> Part:
     if value.lower() in NONE:
-        without = _nothing(operator, text) == ""
-        return _sections(key, Part("json_extract(json, ?) IS NOT NULL", (json_path(key),)), negated=without)
-    if operator == "!=":
-        return _sections(key, _equal(key, value), negated=True)
-    if operator == "=":
-        return _sections(key, _equal(key, value))
-    at = json_path(key)
+        return _with(key, Part("value IS NOT NULL"), negated=_nothing(operator, text) == "")
+    if operator in ("=", "!="):
+        return _with(key, _equal(value), negated=operator == "!=")
     if operator == "~":
-        return _sections(key, Part("instr(lower(json_extract(json, ?)), lower(?)) > 0", (at, value)))
+        return _with(key, Part("instr(lower(value), lower(?)) > 0", (value,)))
     number = _amount(key, Column("number", ""), value, text)
-    kinds = "json_type(json, ?) IN ('integer', 'real')"
-    return _sections(key, Part(f"{kinds} AND json_extract(json, ?) {operator} ?", (at, at, number)))
+    return _with(key, Part(f"typeof(value) IN ('integer', 'real') AND value {operator} ?", (number,)))
 
 
-def _equal(key: str, value: str) -> Part:
-    at = json_path(key)
-    if value.lower() in ("true", "false"):
-        return Part("json_type(json, ?) = ?", (at, value.lower()))
+def _equal(value: str) -> Part:
     try:
         meant = json.loads(value)
-        number = float(meant) if isinstance(meant, int | float) else None
+        number = float(meant) if isinstance(meant, int | float) and not isinstance(meant, bool) else None
     except (ValueError, OverflowError, RecursionError):
         meant = number = None
     if number is not None:
-        return Part("json_extract(json, ?) IN (?, ?)", (at, number, value))
-    if isinstance(meant, list | dict):
-        value = json.dumps(meant, ensure_ascii=False, separators=(",", ":"))  # as json_extract gives it
-    return Part("json_extract(json, ?) = ?", (at, value))
+        return Part("value IN (?, ?)", (number, value))
+    return Part("value = ?", (leaf(meant) if isinstance(meant, list | dict | bool) else value,))
 
 
-def _sections(key: str, condition: Part, *, negated: bool = False) -> Part:
-    """The runs with (or without) a section that the condition holds for."""
+def _with(key: str, condition: Part, *, negated: bool = False) -> Part:
+    """The runs in whose configuration the condition holds for the key's value (or does not)."""
     return Part(
         f"runs.run {'NOT ' if negated else ''}IN (SELECT settings.run FROM settings WHERE settings.section IN "
-        f"(SELECT id FROM sections WHERE name = ? AND {condition.sql}))",
-        (section_of(key), *condition.values),
+        f"(SELECT section FROM leaves WHERE key = (SELECT id FROM keys WHERE keys.key = ?) AND {condition.sql}))",
+        (key, *condition.values),
     )
 
 
 def _value_of(key: str) -> Part:
     return Part(
-        "SELECT json_extract(sections.json, ?) FROM settings JOIN sections ON sections.id = settings.section "
-        "WHERE settings.run = runs.run AND sections.name = ?",
-        (json_path(key), section_of(key)),
+        "SELECT leaves.value FROM settings JOIN leaves ON leaves.section = settings.section "
+        "WHERE settings.run = runs.run AND settings.name = ? "
+        "AND leaves.key = (SELECT id FROM keys WHERE keys.key = ?)",
+        (section_of(key), key),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,15 @@ COLUMNS: dict[str, Column] = {
     "variant": Column("text", "its variant's name in that sweep"),
     "factors": Column("text", "its factors in that sweep, as JSON"),
 }
+
+
+def _names() -> tuple[str, ...]:
+    run = RunDir(Path())
+    files = (run.events, run.stages, run.guards.path, run.resolved, run.summary, run.training)
+    return tuple(str(file) for file in files)
+
+
+_LOOKED_AT = _names()
 
 
 @dataclass(frozen=True)
@@ -206,18 +216,17 @@ def read(run: RunDir) -> Reading:
 
 def stamp_of(run: RunDir) -> str:
     """The state of the files that a row depends on. The events come first: whatever assay does appends to them."""
-    files = (run.events, run.stages, run.guards.path, run.resolved, run.summary, run.training)
-    return " ".join(map(_state, files))
+    return " ".join([_state(f"{run.path}/{name}") for name in _LOOKED_AT])
 
 
 def events_stamp(run: RunDir) -> str:
     """The beginning of `stamp_of`: the state of events.jsonl alone."""
-    return _state(run.events)
+    return _state(f"{run.path}/{_LOOKED_AT[0]}")
 
 
-def _state(file: Path) -> str:
+def _state(file: str) -> str:  # tens of thousands of these before a listing: paths as plain text
     try:
-        state = file.stat()
+        state = os.stat(file)
     except OSError:
         return "-"
     return f"{state.st_mtime_ns}:{state.st_size}:{state.st_ino}"

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from assay.core.errors import MachineError
 from assay.core.files import disk_errors, make_folder
-from assay.core.ledger_query import section_of
+from assay.core.ledger_query import leaf, section_of
 from assay.core.ledger_rows import COLUMNS, Reading
 
 VERSION = 2  # of the tables; those of another version are built anew
@@ -22,13 +22,15 @@ BUSY_SECONDS = 30.0
 _COLUMNS = ", ".join(f'"{name}" {column.type}'.rstrip() for name, column in COLUMNS.items())
 _TABLES = {
     "runs": f"run INTEGER PRIMARY KEY, {_COLUMNS}, stamp TEXT",
-    # each section of a configuration is kept once: {"adapter.rank": 8, ...}
-    "sections": "id INTEGER PRIMARY KEY, name TEXT NOT NULL, json TEXT NOT NULL, UNIQUE (name, json)",
-    "settings": "run INTEGER NOT NULL, section INTEGER NOT NULL, PRIMARY KEY (run, section)",
-    "keys": "key TEXT PRIMARY KEY",
+    # a run's configuration, by sections; each is kept once, whole as JSON, {"adapter.rank": 8, ...}, and by its values
+    "settings": "run INTEGER NOT NULL, name TEXT NOT NULL, section INTEGER NOT NULL, PRIMARY KEY (run, name)",
+    "sections": "id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE",
+    "leaves": "key INTEGER NOT NULL, section INTEGER NOT NULL, value, PRIMARY KEY (key, section)",
+    "keys": "id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE",
     "members": "run INTEGER NOT NULL, sweep TEXT NOT NULL, variant TEXT, factors TEXT",
     "folders": "name TEXT PRIMARY KEY, mtime INTEGER NOT NULL",  # as it was when all its runs were known
 }
+_WITHOUT_ROWID = ("settings", "leaves")
 _INDEXES = (
     "UNIQUE INDEX runs_path ON runs (path)",
     "INDEX runs_created ON runs (created, path)",
@@ -155,7 +157,7 @@ def create(connection: sqlite3.Connection) -> None:
     """Empty tables, in place of any that there are."""
     for name, columns in _TABLES.items():
         connection.execute(f"DROP TABLE IF EXISTS {name}")
-        connection.execute(f"CREATE TABLE {name} ({columns})")
+        connection.execute(f"CREATE TABLE {name} ({columns}){' WITHOUT ROWID' if name in _WITHOUT_ROWID else ''}")
     for index in _INDEXES:
         connection.execute(f"CREATE {index}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -174,8 +176,7 @@ def write(connection: sqlite3.Connection, reading: Reading) -> None:
     connection.execute("DELETE FROM settings WHERE run = ?", (run,))
     connection.execute("DELETE FROM members WHERE run = ?", (run,))
     for name, section in _in_sections(reading.settings).items():
-        text = json.dumps(section, separators=(",", ":"))
-        connection.execute("INSERT INTO settings VALUES (?, ?)", (run, _section(connection, name, text, section)))
+        connection.execute("INSERT INTO settings VALUES (?, ?, ?)", (run, name, _section(connection, section)))
     for one in reading.sweeps:
         factors = json.dumps(one.factors, ensure_ascii=False, sort_keys=True)
         connection.execute("INSERT INTO members VALUES (?, ?, ?, ?)", (run, one.sweep, one.variant, factors))
@@ -183,13 +184,20 @@ def write(connection: sqlite3.Connection, reading: Reading) -> None:
     connection.execute("INSERT OR IGNORE INTO folders VALUES (?, 0)", (row["experiment"],))
 
 
-def _section(connection: sqlite3.Connection, name: str, text: str, section: dict[str, Any]) -> int:
+def _section(connection: sqlite3.Connection, section: dict[str, Any]) -> int:
     """The id of a section of a configuration, which is kept once."""
-    found = connection.execute("SELECT id FROM sections WHERE name = ? AND json = ?", (name, text)).fetchone()
-    if found is None:
-        connection.executemany("INSERT OR IGNORE INTO keys VALUES (?)", [(key,) for key in section])
-        return int(connection.execute("INSERT INTO sections (name, json) VALUES (?, ?)", (name, text)).lastrowid or 0)
-    return int(found[0])
+    text = json.dumps(section, separators=(",", ":"))
+    found = connection.execute("SELECT id FROM sections WHERE json = ?", (text,)).fetchone()
+    if found is not None:
+        return int(found[0])
+    number = connection.execute("INSERT INTO sections (json) VALUES (?)", (text,)).lastrowid
+    connection.executemany("INSERT OR IGNORE INTO keys (key) VALUES (?)", [(key,) for key in section])
+    connection.executemany(
+        "INSERT INTO leaves SELECT id, ?, ? FROM keys WHERE key = ?",
+        [(number, leaf(value), key) for key, value in section.items()],
+    )
+    assert number is not None  # of an INSERT
+    return number
 
 
 def _in_sections(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
