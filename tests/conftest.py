@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from assay import pipeline
 from assay.core.cache import cache_dir
 from assay.core.files import write_json, write_text
 from assay.core.guard import record
 from assay.core.rundir import STAGES, RunDir
+from assay.pipeline import stages
 
 # Each of the test runner's workers keeps to a core of its own: two that share two cores wait for each other.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -26,7 +26,7 @@ if _WORKER and hasattr(os, "sched_setaffinity"):
 settings.register_profile("assay", deadline=None, derandomize=True)
 settings.load_profile("assay")
 
-SHOW_DATA = pipeline._show_data
+SHOW_DATA = stages.show_data
 
 RESOLVED = """\
 schema: 1                                # file
@@ -50,14 +50,14 @@ evaluate:
 def no_page() -> Iterator[None]:
     """Prepared data without their page and plots, which take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_show_data", lambda run: None)
+        patch.setattr(stages, "show_data", lambda run: None)
         yield
 
 
 @pytest.fixture
 def with_page(no_page: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page all the same, for one test of a module that goes without."""
-    monkeypatch.setattr(pipeline, "_show_data", SHOW_DATA)
+    monkeypatch.setattr(stages, "show_data", SHOW_DATA)
 
 
 @pytest.fixture

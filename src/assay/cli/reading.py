@@ -19,6 +19,7 @@ from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import resolve_run
+from assay.core.others import shared
 from assay.core.receipt import training_peak
 from assay.core.rundir import STAGES, RunDir
 from assay.core.words import by_guard, count, failed_validity, unrecorded
@@ -90,7 +91,7 @@ def show(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
         _verdict_lines(found),
         _settings_lines(found["settings"]),
         _stage_lines(found["stages"]),
-        _cost_lines(found["plan"], found["training"]),
+        _cost_lines(found["plan"], found["training"], found["stages"]),
         [guard_line(run)] + ([f"report: {run.report}"] if run.report.is_file() else []),
     ]
     console.result("\n\n".join("\n".join(lines) for lines in sections if lines))
@@ -124,15 +125,15 @@ def _verdict_lines(found: dict[str, Any]) -> list[str]:
 
 def _stage_lines(stages: dict[str, Any]) -> list[str]:
     rows = [
-        (name, stages[name]["finished"], duration(stages[name]["seconds"]))
+        (name, stages[name]["finished"], duration(stages[name]["seconds"]), shared(stages[name]) or "")
         if name in stages
-        else (name, "not done", "-")
+        else (name, "not done", "-", "")
         for name in STAGES
     ]
-    return [table(("stage", "finished", "took"), rows)]
+    return [table(("stage", "finished", "took", ""), rows)]
 
 
-def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
+def _cost_lines(plan: dict[str, Any], training: dict[str, Any], stages: dict[str, Any]) -> list[str]:
     lines = []
     if plan:
         lines.append(f"memory predicted: {size(plan['memory']['predicted']['total'])}")
@@ -141,6 +142,7 @@ def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
         lines += [
             f"memory measured: {memory(training_peak(training))} at the peak",
             f"training: {training['tokens']:,} tokens in {duration(training['seconds'])} ({speed})",
+            *([f"  {told}"] if (told := shared(stages.get("train", {}))) else []),
         ]
     return lines
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from assay.core.errors import InputError
 from assay.core.files import read_json, read_lines, sha256_text
 from assay.core.find import is_locked
+from assay.core.others import alone
 from assay.core.receipt import training_peak
 from assay.core.resolved import values
 from assay.core.rundir import STAGES, RunDir
@@ -20,8 +21,6 @@ from assay.core.words import OUTCOMES
 
 Kind = Literal["text", "choice", "time", "number", "bytes", "seconds", "flag"]
 STATUSES = ("running", "unfinished", "finished", "failed")
-# Other processes may keep this many cores busy meanwhile; above it a timing is not comparable with another.
-QUIET = 0.25
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,14 @@ COLUMNS: dict[str, Column] = {
     "first_token_seconds": Column("seconds", "from the prompt to the first new token, one text at a time"),
     "train_others": Column("number", "cores that other processes kept busy during training, on average"),
     "evaluate_others": Column("number", "cores that other processes kept busy during the evaluation, on average"),
-    "comparable": Column("flag", f"whether both are at most {QUIET}: if not, its timings are not comparable"),
+    "comparable": Column("flag", "whether both had the machine to themselves: if not, the times are not comparable"),
     "sweep": Column("text", "the sweep that it was made for, or joined last"),
     "variant": Column("text", "its variant's name in that sweep"),
     "factors": Column("text", "its factors in that sweep, as JSON"),
 }
+
+
+_NOTES = ("joined", "settings changed")  # events that say nothing of how a run goes
 
 
 def _names() -> tuple[str, ...]:
@@ -233,7 +235,8 @@ def _state(file: str) -> str:  # tens of thousands of these before a listing: pa
 
 
 def _status(run: RunDir, done: list[str], events: list[dict[str, Any]], guard: str | None) -> tuple[str, str | None]:
-    stopped = events[-1] if events and events[-1].get("event") == "stopped" else None
+    last = next((event for event in reversed(events) if event.get("event") not in _NOTES), {})
+    stopped = last if last.get("event") == "stopped" else None
     if is_locked(run):
         return "running", None
     if guard or stopped:
@@ -264,7 +267,9 @@ def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, 
     took = {stage: _number(_at(stages, stage, "seconds")) for stage in STAGES}
     known = [seconds for seconds in took.values() if seconds is not None]
     others = {stage: _number(_at(stages, stage, "others")) for stage in ("train", "evaluate")}
-    busy = [value for value in others.values() if value is not None]
+    quiet = [
+        found for stage in others if (found := alone(stages[stage] if others[stage] is not None else {})) is not None
+    ]
     generation = _at(summary, "generation", "cost", "tuned")
     return {
         "seconds": sum(known) if known else None,
@@ -279,7 +284,7 @@ def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, 
         "first_token_seconds": _number(_at(generation, "first_token_s")),
         "train_others": others["train"],
         "evaluate_others": others["evaluate"],
-        "comparable": int(max(busy) <= QUIET) if busy else None,
+        "comparable": int(all(quiet)) if quiet else None,
     }
 
 

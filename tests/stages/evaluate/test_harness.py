@@ -18,7 +18,7 @@ from assay.model.score import Reading, Scorer
 from assay.stages.evaluate.harness import Harness, ask, compare, load, metrics
 from assay.text.tokenizer import byte_tokenizer
 
-HARNESS = Harness(["quiz"], manager=None, batch=1, version="0.4.13")
+HARNESS = Harness(["quiz"], manager=None, batch=1, version="0.4.13", content="")
 needs_lm_eval = pytest.mark.skipif(not installed("lm_eval"), reason="needs assay[harness]")
 
 

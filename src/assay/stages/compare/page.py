@@ -11,6 +11,7 @@ from markupsafe import Markup
 from assay.core.console import duration
 from assay.core.explain import CLASSES, explain
 from assay.core.guard import GUARDS, GuardRecord
+from assay.core.others import shared
 from assay.stages.compare import data_page, evaluation, headline, manner, preferences, provenance
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import Row, curve, forest
@@ -177,6 +178,7 @@ def training(evidence: Evidence) -> Json:
         ("Trainable parameters", count(total.get("trainable_parameters"))),
         ("Time in training steps", _duration(total.get("seconds"))),
         ("Tokens per second", short(total.get("tokens_per_s"), 3)),
+        *([("Times and pace are", told)] if (told := shared(evidence.stages.get("train", {}))) else []),
         ("Peak memory", data_size(total.get("peak_memory"))),
         ("Loss, first → last step", f"{fixed(total.get('first_loss'), 3)} → {fixed(total.get('final_loss'), 3)}"),
     ]

@@ -195,7 +195,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
     arms = before.arms | after.arms
     said = after.arms["tuned"].generations if "tuned" in after.arms else []
     texts = [one.text for one in said]
-    write_lines(run.generations, generations.rows(sample.prompts, arms, seed=p.seed))
+    write_lines(run.generations, generations.rows(sample.prompts, arms, seed=p.split_seed))
     kept = forgetting.compare(
         sample.remembered,
         before.remembered,
@@ -266,6 +266,7 @@ def _conclude(
             "verdict": said.as_json(),
             **parts,
             "settings": _settings(at, sample),
+            "from_earlier_runs": before.earlier,
             "train_sample": {
                 "tuned_bpb": after.train_bpb, "bytes": sum(reading.size for reading in sample.train_readings),
             },
