@@ -1,4 +1,4 @@
-"""The commands that read runs: `runs` (with `rm` and `du`), `show` and `guards`."""
+"""The commands that read runs: `runs rm` and `runs du`, `show`, `guards` and `compare`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,13 @@ from assay.core.explain import CLASSES, explain
 from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
-from assay.core.ledger import Ledger, resolve_run
+from assay.core.ledger import resolve_run
 from assay.core.others import shared
 from assay.core.receipt import training_peak
 from assay.core.rundir import STAGES, RunDir
-from assay.core.words import OUTCOMES, by_guard, count, unrecorded
+from assay.core.words import by_guard, count, unrecorded
 
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
-
-
-def runs(runs_dir: Path, as_json: bool, console: Console) -> None:
-    """List all runs, the newest first."""
-    rows = Ledger(runs_dir).rows()
-    if as_json:
-        console.json([{**row, "path": str(runs_dir / row["path"])} for row in rows])
-        return
-    if not rows:
-        console.result(f"no runs in {runs_dir} yet: `assay run EXPERIMENT` makes one")
-        return
-    header = ("run", "experiment", "created", "status", "verdict", "gain in bits per byte", "training", "memory")
-    console.result(table(header, [_line(row) for row in rows]))
-
-
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
-    status = row["status"] + (f" ({row['guard']})" if row["guard"] else "")
-    if row["status"] == "unfinished":
-        status += f" after {row['stage']}" if row["stage"] else ""
-    # a gain without a verdict is not shown here: `assay show` has it, with what is wrong
-    gain = difference(row["difference"], row["low"], row["high"]) if row["outcome"] else "-"
-    return (
-        row["id"],
-        row["experiment"],
-        (row["created"] or "-").replace("T", " ").removesuffix("+00:00"),
-        status,
-        OUTCOMES.get(row["outcome"], row["outcome"] or "-"),
-        gain,
-        "-" if row["train_seconds"] is None else duration(row["train_seconds"]),
-        memory(row["peak_memory"]),
-    )
 
 
 def remove(names: list[str], runs_dir: Path, console: Console) -> None:
