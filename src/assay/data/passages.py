@@ -11,10 +11,10 @@ WORDS = 8  # of a plain text are shown, and the rest is its continuation
 PASSAGE = 800  # characters
 
 
-def asked(item: Item) -> str:
-    """What an item asks: a user's first turn, a pair's prompt, or how a text begins."""
+def asked(item: Item, words: int = WORDS) -> str:
+    """What an item asks: a user's first turn, a pair's prompt, or the first `words` of a text."""
     found = next((turn.text for turn in item.turns if turn.role in ("user", "prompt")), None)
-    return found.strip() if found is not None else " ".join(item.text.split()[:WORDS])
+    return found.strip() if found is not None else " ".join(item.text.split()[:words])
 
 
 def system_of(item: Item) -> str | None:
@@ -22,9 +22,9 @@ def system_of(item: Item) -> str | None:
     return next((turn.text for turn in item.turns if turn.role == "system"), None)
 
 
-def continued(item: Item) -> str:
+def continued(item: Item, words: int = WORDS) -> str:
     """What follows there: the answers, or the rest of a text."""
-    return written(item) if item.turns else "".join(item.text.split(maxsplit=WORDS)[WORDS:])
+    return written(item) if item.turns else "".join(item.text.split(maxsplit=words)[words:])
 
 
 def written(item: Item) -> str:
@@ -43,18 +43,18 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[at] for _, at in sorted(turns)[:most]]
 
 
-def passages(items: Sequence[Item]) -> list[Item]:
-    """Items of at most `PASSAGE` characters: a longer plain text in passages, cut in front of a blank."""
-    return [piece for item in items for piece in _passages(item)]
+def passages(items: Sequence[Item], size: int = PASSAGE) -> list[Item]:
+    """Items of at most `size` characters: a longer plain text in passages, cut in front of a blank."""
+    return [piece for item in items for piece in _passages(item, size)]
 
 
-def _passages(item: Item) -> list[Item]:
+def _passages(item: Item, size: int) -> list[Item]:
     if item.turns:
         return [item]
     cut, rest = list[str](), item.text
-    while len(rest) > PASSAGE:
-        end = max(rest.rfind(blank, 1, PASSAGE) for blank in (" ", "\n"))
-        end = PASSAGE if end < 0 else end
+    while len(rest) > size:
+        end = max(rest.rfind(blank, 1, size) for blank in (" ", "\n"))
+        end = size if end < 0 else end
         cut.append(rest[:end])
         rest = rest[end:]
     return [Item(f"{item.id}-{n}", item.group, piece) for n, piece in enumerate([*cut, rest])] if cut else [item]
