@@ -164,7 +164,7 @@ def test_a_misspelt_key_has_its_place_and_the_nearest_key() -> None:
         ("rank=4", "did you mean adapter.rank?"),
         ("trian.steps=4", "did you mean train.steps?"),
         ("adapter.rank.x=4", "did you mean adapter.rank?"),
-        ("zzz=4", "the file holds the keys schema, name, base, seed, track, data, adapter, train, evaluate"),
+        ("zzz=4", "the file holds the keys schema, name, base, seed, track, data, adapter, train, evaluate, decode"),
         ("foo", "write --set section.key=value"),
         ("=3", "write --set section.key=value"),
     ],

@@ -35,7 +35,7 @@ from assay.config.problems import (
 )
 from assay.config.schema import Experiment
 from assay.config.train import LORA_ONLY
-from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, flow, number_like
+from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, TEXTS, flow, number_like
 from assay.core.errors import InputError
 from assay.core.records import is_name
 
@@ -282,15 +282,16 @@ def _absolute_paths(values: dict[str, Any], folder: Path) -> None:
         source, named = values[key], key in NAMED
         if isinstance(source, str) and not number_like(source):
             values[key] = source if named and is_name(source) else _absolute(source, folder)
-        elif isinstance(source, list) and key != "evaluate.prompts":  # a list of these is one of texts
+        elif isinstance(source, list) and key not in TEXTS:
             values[key] = [
                 _absolute(one, folder) if isinstance(one, str) and not (named and is_name(one)) else one
                 for one in source
             ]
-    base = values.get("base")
-    looks_local = isinstance(base, str) and base.startswith(("./", "../", "/", "~"))
-    if isinstance(base, str) and base.strip() and (looks_local or (folder / base).is_dir()):
-        values["base"] = os.path.abspath(folder / os.path.expanduser(base))
+    for key in ("base", "decode.assistant"):
+        base = values.get(key)
+        looks_local = isinstance(base, str) and base.startswith(("./", "../", "/", "~"))
+        if isinstance(base, str) and base.strip() and (looks_local or (folder / base).is_dir()):
+            values[key] = os.path.abspath(folder / os.path.expanduser(base))
 
 
 def _absolute(spec: str, folder: Path) -> str:

@@ -35,12 +35,12 @@ from assay.data.manifest import read_manifest
 from assay.guards import behaviour, comparison, scoring, training
 from assay.model import adapters
 from assay.model.attention import NAME as ATTENTION
+from assay.model.generate import room
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
 from assay.model.score import Nats
 from assay.stages.evaluate import forgetting, generations, harness, measure, memorisation, style
 from assay.stages.evaluate.base_scores import BOS_RULE
-from assay.stages.evaluate.generations import room
 from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned
 from assay.stages.evaluate.protocol import Protocol, protocol
 from assay.stages.evaluate.sample import Sample, take
