@@ -17,6 +17,7 @@ SURFACE = {
     "report": STAGE,
     "generate": {"run", "prompts", "--runs-dir", "--set", "--quiet"},
     "chat": {"run", "--runs-dir", "--set", "--quiet"},
+    "decode": {"run", "--runs-dir", "--set", "--quiet", "--json"},
     "show": {"run", "--runs-dir", "--json"},
     "guards": {"run", "--runs-dir", "--json"},
     "compare": {"runs", "--runs-dir", "--json"},
