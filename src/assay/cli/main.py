@@ -199,6 +199,16 @@ def chat(run: Run, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, qu
     talk.chat(run, runs_dir, overrides or (), Console(quiet=quiet))
 
 
+@app.command()
+def decode(
+    run: Run, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, quiet: Quiet = False, json: Json = False
+) -> None:
+    """Try ways to generate, choose one, confirm it on other prompts (decode)."""
+    from assay.cli import decoding
+
+    decoding.decode(run, runs_dir, overrides or (), json, Console(quiet=quiet))
+
+
 @runs_app.callback()
 def runs(runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
     """List the runs, the newest first (`runs list --help`: filters, sorting, CSV); delete and weigh them."""

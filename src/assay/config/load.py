@@ -38,11 +38,12 @@ from assay.config.schema import Experiment, leaves
 from assay.config.section import Section
 from assay.config.sweep import Matrix
 from assay.config.train import LORA_ONLY
-from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, flow, number_like
+from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, TEXTS, flow, number_like
 from assay.core.errors import InputError
 from assay.core.records import is_name
 
-PATH_KEYS = SOURCE_KEYS | {"base"}
+BASES = frozenset({"base", "decode.assistant"})
+PATH_KEYS = SOURCE_KEYS | BASES
 MAX_DEPTH = 12  # an experiment has six levels
 # of two keys that exclude each other, the one given takes the place of the other
 EXCLUDE = (
@@ -354,13 +355,13 @@ def _absolute_paths(values: dict[str, Any], folder: Path) -> None:
 
 def _absolute_value(key: str, value: Any, folder: Path) -> Any:
     named = key in NAMED
-    if key == "base":
+    if key in BASES:
         looks_local = isinstance(value, str) and value.startswith(("./", "../", "/", "~"))
         local = isinstance(value, str) and value.strip() and (looks_local or (folder / value).is_dir())
         return os.path.abspath(folder / os.path.expanduser(value)) if local else value
     if isinstance(value, str) and not number_like(value):
         return value if named and is_name(value) else _absolute(value, folder)
-    if isinstance(value, list) and key != "evaluate.prompts":  # a list of these is one of texts
+    if isinstance(value, list) and key not in TEXTS:
         return [
             _absolute(one, folder) if isinstance(one, str) and not (named and is_name(one)) else one for one in value
         ]

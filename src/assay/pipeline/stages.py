@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from assay.core.files import read_json
 from assay.core.guard import GuardBook
 from assay.core.optional import require_training
-from assay.core.rundir import RunDir
+from assay.core.rundir import LOOKS, RunDir
 from assay.core.store import link_all
 from assay.core.usage import give_back
 from assay.model.registry import tokenizer_at_hand
@@ -84,7 +84,7 @@ def _evaluate(run: RunDir, work: Work) -> list[Path]:
     require_training()
     from assay.stages.evaluate.stage import evaluate
 
-    looks = work.runs_dir / "test-looks.jsonl"
+    looks = work.runs_dir / LOOKS
     return evaluate(run, work.loaded.experiment, work.base, work.cache, work.store, looks, work.console)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,6 @@ from assay.core.others import Others
 from assay.core.records import Decoding, Item
 from assay.core.rundir import now
 from assay.core.usage import own_peak
-from assay.model.adapters import causal
 from assay.model.generate import ROWS, Clock, Generation, generate
 from assay.text.asking import EXAMPLE_BYTES
 from assay.text.suites import Prompt
@@ -24,12 +22,6 @@ from assay.text.tokens import Encoder
 
 ALONE = 3  # prompts that are continued one at a time, for the time to the first token
 ALONE_TOKENS = 32
-
-
-def room(model: PreTrainedModel | PeftModel, decoding: Decoding) -> int:
-    """The longest prompt, in tokens, behind which a model has positions for all new tokens."""
-    positions = getattr(causal(model).config, "max_position_embeddings", None) or sys.maxsize
-    return int(positions) - decoding.max_new_tokens
 
 
 def examples(items: Sequence[Item], count: int, *, seed: int) -> list[Item]:
