@@ -235,7 +235,7 @@ def _state(file: str) -> str:  # tens of thousands of these before a listing: pa
 
 
 def _status(run: RunDir, done: list[str], events: list[dict[str, Any]], guard: str | None) -> tuple[str, str | None]:
-    last = next((event for event in reversed(events) if event.get("event") not in _NOTES), {})
+    last: dict[str, Any] = next((event for event in reversed(events) if event.get("event") not in _NOTES), {})
     stopped = last if last.get("event") == "stopped" else None
     if is_locked(run):
         return "running", None

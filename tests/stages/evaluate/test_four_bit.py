@@ -26,7 +26,7 @@ data:
   source: play.txt
   split: {dev: 0.15, test: 0.35}
 adapter: {kind: qlora, rank: 4}
-train: {steps: 2, max_length: 128, batch_tokens: 128, learning_rate: 0.01, device: cpu}
+train: {steps: 2, max_length: 128, batch_tokens: 128, learning_rate: 0.01, device: cpu, precision: fp32}
 evaluate: {window: 128}
 """
 
