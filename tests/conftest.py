@@ -49,9 +49,9 @@ evaluate:
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _leave_what_stays() -> None:
-    """What the modules so far have made stays: each stage collects garbage, and need not look through all of it."""
+    """What was imported and made before this test stays: stages collect garbage, and need not look through it."""
     gc.freeze()
 
 
