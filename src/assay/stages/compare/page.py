@@ -75,8 +75,18 @@ def results(evidence: Evidence) -> Json:
             "tuned": fixed(sample.get("tuned_bpb"), 4),
             "bytes": count(sample.get("bytes")),
         },
+        "earlier": _earlier(summary.get("from_earlier_runs") or []),
         "settings": provenance.pairs({k: v for k, v in (summary.get("settings") or {}).items() if k != "decoding"}),
     }
+
+
+def _earlier(parts: Sequence[Json]) -> str | None:
+    """What of the base was measured by an earlier run, and by which."""
+    if not parts:
+        return None
+    runs = {part["run"]: part["measured"] for part in parts}
+    who = " and ".join(f"{run} ({measured})" for run, measured in runs.items())
+    return f"{', '.join(part['what'] for part in parts)}: by {who}"
 
 
 def _means(base: float | None, saved: float | None) -> tuple[str, str] | None:
