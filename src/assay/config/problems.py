@@ -40,7 +40,7 @@ class Other:
 
 def explained(error: Mapping[str, Any], places: Mapping[str, str], values: Mapping[str, Any], path: Path) -> Problem:
     """One of pydantic's errors, with its place in the file; `places` and `values` are by dotted key."""
-    parts = [str(part) for part in error["loc"]]
+    parts = [str(part) for part in error["loc"] if part != "[key]"]  # of a mapping's key it is the last one
     dotted = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
     key = next((name for name in dotted if name in LEAVES), dotted[0] if dotted else "")
     # an entry of a mapping is named in full, an item of a list by its key

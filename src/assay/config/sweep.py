@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from assay.config.section import Section
-from assay.config.values import Slug, number_like, problem
+from assay.config.values import number_like, problem
 from assay.core.identity import NOT_IDENTITY
 
 # keys of `data` that leave the held-out texts as they are
@@ -48,6 +49,20 @@ def _named_keys(value: Any) -> Any:
     if not isinstance(value, dict) or not value:
         raise problem("does not say which key changes", fix=f"write factor, key and values, such as {EXAMPLE}")
     return value
+
+
+def _factor_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise problem("is no name for a factor", fix="take letters, digits, `.`, `_` and `-`, such as more-rows")
+    return value
+
+
+def _workers(value: Any) -> int | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise problem(f"is {value!r}")
 
 
 def _together(keys: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -116,6 +131,8 @@ def _repeated(texts: list[str]) -> str | None:
     return next((text for at, text in enumerate(texts) if text in texts[:at]), None)
 
 
+FactorName = Annotated[str, AfterValidator(_factor_name)]
+Workers = Annotated[int | Literal["auto"], PlainValidator(_workers)]
 Levels = Annotated[list[Any], PlainValidator(_levels)]
 Factor = Annotated[dict[str, Levels], BeforeValidator(_named_keys), AfterValidator(_together)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -131,7 +148,7 @@ class SearchConfig(Section):
         description="`random` draws each trial anew; `tpe` (tree-structured Parzen estimator) draws nearer to the "
         "trials that were best, after ten random ones.",
     )
-    trials: int = Field(default=20, ge=1, le=10_000, description="How many combinations are tried.")
+    trials: int = Field(default=20, ge=1, le=1000, description="How many combinations are tried.")
     seed: Seed = Field(default=0, description="Seed of the proposals; the runs have seeds of their own.")
     space: dict[str, Span] = Field(
         default_factory=dict,
@@ -147,7 +164,7 @@ class SweepConfig(Section):
         default=False,
         description="Run every combination of the factors' levels; without it one factor changes at a time.",
     )
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    workers: Workers = Field(
         default="auto",
         description="How many runs are made at a time; `auto` is as many as this machine holds without crowding.",
         json_schema_extra={"allowed": "`auto` or an integer ≥ 1"},
@@ -161,7 +178,7 @@ class SweepConfig(Section):
 class Matrix(Section):
     """Which runs belong together: `assay sweep` makes them all, `assay run` the experiment with its first seed."""
 
-    ablations: dict[Slug, Factor] = Field(
+    ablations: dict[FactorName, Factor] = Field(
         default_factory=dict,
         description="What changes between the runs, by factor; all keys of one factor change together. "
         "See [ablations](ablations.md).",
@@ -259,7 +276,10 @@ def fixed(key: str, *, held_out_files: bool) -> tuple[str, str] | None:
     if section not in ("base", "data", "adapter", "train") or (section == "train" and name in NOT_IDENTITY):
         return "does not change what is learned: it would be the same run", "set it once, for all runs"
     if section == "data" and key not in VARIED_DATA and not (held_out_files and key in ("data.source", "data.sha256")):
-        fix = "give the held-out texts as files (data.split.dev, data.split.test) and let data.source change"
+        fix = (
+            "let data.split.train_rows change, or data.source where data.split.dev and data.split.test name files of "
+            "their own"
+        )
         if key == "data.max_rows":
             fix = "let data.split.train_rows change: nested choices of the training rows, and the same test texts"
         return "changes the held-out texts, and runs on different test texts cannot be compared", fix
