@@ -46,7 +46,7 @@ def sweep(
 def as_values(record: Record) -> dict[str, Any]:
     """The record as JSON, with where it lies and the time that it takes in all."""
     values = asdict(record)
-    folder, runs_dir = values.pop("folder"), values.pop("runs_dir")
+    folder, runs_dir, _ = (values.pop(name) for name in ("folder", "runs_dir", "earlier"))
     return {"folder": str(folder), "runs_dir": str(runs_dir), **values, "in_all": in_all(record)}
 
 

@@ -111,7 +111,7 @@ class Crew:
             else:
                 seconds = line["seconds"]
                 failure = Failure(line["what"], line["where"], line["fix"], line["code"]) if line["code"] else None
-                row.run = _relative(line.get("run"), self.record.runs_dir) or row.run
+                row.run = _relative(line["run"], self.record.runs_dir) or row.run
             if row.state == "running":
                 row.seconds = round(row.seconds + seconds, 3)
                 row.ended = now()

@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
 
 
 def _bring(task: Task, one: dict[str, Any]) -> dict[str, Any]:
-    """How one run ended: its exit code, and the run or what went wrong."""
+    """How one run ended: its exit code, the run if it has come to be, and what went wrong."""
     from assay.core.console import Console
     from assay.core.machine import told
     from assay.pipeline import run
@@ -81,21 +81,36 @@ def _bring(task: Task, one: dict[str, Any]) -> dict[str, Any]:
             task.experiment, runs_dir=Path(task.runs_dir), until=task.until, overrides=one["overrides"],
             console=console, varied=one["varied"],
         )  # fmt: skip
+        ended = {"code": 0, "run": str(done.run.path)}
     except Interrupted:
         raise
     except Exception as error:
         known = error if isinstance(error, AssayError) else told(error)
-        if known is None:
-            console.error(traceback.format_exc())
-            last = traceback.format_exception_only(error)[-1].strip()
-            fix = "this is a bug in assay: please report it with the lines of the log"
-            return {"code": BUG, "what": last, "where": None, "fix": fix, "seconds": time.perf_counter() - started}
-        console.error(f"error: {known}")
-        return {
-            "code": known.exit_code, "what": known.what, "where": known.where, "fix": known.fix,
-            "seconds": time.perf_counter() - started,
-        }  # fmt: skip
-    return {"code": 0, "run": str(done.run.path), "seconds": time.perf_counter() - started}
+        console.error(traceback.format_exc() if known is None else f"error: {known}")
+        ended = {"run": _where(task, one), **(_said(known) if known else _bug(error))}
+    return ended | {"seconds": time.perf_counter() - started}
+
+
+def _said(error: AssayError) -> dict[str, Any]:
+    return {"code": error.exit_code, "what": error.what, "where": error.where, "fix": error.fix}
+
+
+def _bug(error: Exception) -> dict[str, Any]:
+    last = traceback.format_exception_only(error)[-1].strip()
+    fix = "this is a bug in assay: please report it with the lines of the log"
+    return {"code": BUG, "what": last, "where": None, "fix": fix}
+
+
+def _where(task: Task, one: dict[str, Any]) -> str | None:
+    """The directory of a run that has failed; None where it did not come to have one."""
+    from assay.config.load import load_experiment
+    from assay.pipeline import standing
+
+    try:
+        found = standing(load_experiment(task.experiment, one["overrides"]), runs_dir=Path(task.runs_dir)).run
+    except AssayError:
+        return None
+    return None if found is None else str(found.path)
 
 
 def _same_text(task: Task) -> None:

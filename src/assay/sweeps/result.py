@@ -41,5 +41,10 @@ def _lost(row: Row) -> Failed:
 
 
 def exit_code(record: Record) -> int:
-    """0 where every run is done and may be compared, else that of the first failure."""
-    return next((row.failure.code for row in record.rows if row.failure), record.comparison.get("code", 0))
+    """0 where every run is done and may be compared, else that of the first failure.
+
+    Of a search some trials may fail, as long as one has a number.
+    """
+    searched = record.search is not None and record.search.get("best") is not None
+    counted = [row for row in record.rows if row.until == STAGES[-1]] if searched else record.rows
+    return next((row.failure.code for row in counted if row.failure), record.comparison.get("code", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from assay.config.load import Loaded
 from assay.config.matrix import Variant
 from assay.config.sweep import SearchConfig
 from assay.core.errors import AssayError, GuardError, InputError, MachineError
-from assay.core.files import read_json, read_lines, sha256_json, write_json
+from assay.core.files import read_lines, sha256_json, write_json
 from assay.core.rundir import RunDir, now
 from assay.pipeline import standing
 
@@ -87,11 +87,12 @@ class Record:
     workers: int = 1
     search: dict[str, Any] | None = None
     comparison: dict[str, Any] = field(default_factory=dict)
+    earlier: dict[str, Any] = field(default_factory=dict)  # the rows as an earlier command left them, by key
 
     def save(self) -> None:
         """Write sweep.json, atomically."""
         values = {"schema": 1, **asdict(self), "updated": now()}
-        for name in ("folder", "runs_dir"):
+        for name in ("folder", "runs_dir", "earlier"):
             del values[name]
         write_json(self.folder / FILE, values)
 
@@ -125,10 +126,8 @@ def rows_of(variants: Sequence[Variant]) -> list[Row]:
     ]  # fmt: skip
 
 
-def recall(row: Row, folder: Path) -> None:
-    """Take over what an earlier command of this sweep has recorded of a run."""
-    path = folder / FILE
-    earlier = {one["key"]: one for one in read_json(path)["rows"]} if path.is_file() else {}
+def recall(row: Row, earlier: Mapping[str, Any]) -> None:
+    """Take over what an earlier command of this sweep has recorded of a run (`Record.earlier`)."""
     if known := earlier.get(row.key):
         failure = known["failure"]
         row.failure = Failure(**failure) if failure else None

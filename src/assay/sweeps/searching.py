@@ -80,7 +80,7 @@ class Searching:
         one = Candidate(rows_of(variants), variants, proposed.number)
         for row, variant in zip(one.rows, variants, strict=True):
             row.until, row.predicted = "train", self.record.rows[0].predicted
-            recall(row, self.record.folder)
+            recall(row, self.record.earlier)
             look(row, variant.loaded, self.record.runs_dir)
         self.candidates.append(one)
         self.record.rows += one.rows

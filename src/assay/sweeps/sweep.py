@@ -116,14 +116,15 @@ def _record(asked: Sequence[Variant], runs_dir: Path) -> Record:
     config = loaded.matrix.sweep.search
     own = sweep_id(asked, config)
     folder = runs_dir / loaded.experiment.name / "sweeps" / own
-    created = read_json(folder / FILE)["created"] if (folder / FILE).is_file() else now()
+    before = read_json(folder / FILE) if (folder / FILE).is_file() else {"created": now(), "rows": []}
+    earlier = {row["key"]: row for row in before["rows"]}
     rows = rows_of(asked)
     for row, variant in zip(rows, asked, strict=True):
         row.until = "train" if config.space else row.until
-        recall(row, folder)
+        recall(row, earlier)
         look(row, variant.loaded, runs_dir)
     text = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
-    record = Record(folder, runs_dir, own, str(loaded.path), text, created, rows)
+    record = Record(folder, runs_dir, own, str(loaded.path), text, before["created"], rows, earlier=earlier)
     record.search = {"method": config.method, "trials": config.trials, "tried": tried(folder)} if config.space else None
     record.save()
     return record

@@ -101,8 +101,15 @@ def _look(at: Setting, frozen: Splits, looks: Path) -> int:
     seen = note_look(looks, frozen["test"], run=at.run.path.name, weights=weights, what="evaluate")
     dev = {row["sha256"] for row in frozen["dev"]}
     shared = sum(row["sha256"] in dev for row in frozen["test"])
-    at.run.guards.check(comparison.selection_hygiene(seen, chosen=at.protocol.chosen_on_dev, shared=shared))
+    chosen = [*at.protocol.chosen_on_dev, *_chosen_by_a_sweep(at.run)]
+    at.run.guards.check(comparison.selection_hygiene(seen, chosen=chosen, shared=shared))
     return seen
+
+
+def _chosen_by_a_sweep(run: RunDir) -> list[str]:
+    """What a search has chosen by the dev texts, as it wrote into the run's events, the newest."""
+    said = [event["varied"]["chosen"] for event in read_lines(run.events) if "chosen" in (event.get("varied") or {})]
+    return said[-1:]
 
 
 def _weights_are_the_trained_ones(run: RunDir) -> None:
