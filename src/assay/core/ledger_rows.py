@@ -235,7 +235,8 @@ def _state(file: str) -> str:  # tens of thousands of these before a listing: pa
 
 
 def _status(run: RunDir, done: list[str], events: list[dict[str, Any]], guard: str | None) -> tuple[str, str | None]:
-    last = next((event for event in reversed(events) if event.get("event") not in _NOTES), {})
+    nothing: dict[str, Any] = {}
+    last = next((event for event in reversed(events) if event.get("event") not in _NOTES), nothing)
     stopped = last if last.get("event") == "stopped" else None
     if is_locked(run):
         return "running", None
@@ -267,12 +268,10 @@ def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, 
     took = {stage: _number(_at(stages, stage, "seconds")) for stage in STAGES}
     known = [seconds for seconds in took.values() if seconds is not None]
     others = {stage: _number(_at(stages, stage, "others")) for stage in ("train", "evaluate")}
-    quiet = [
-        found for stage in others if (found := alone(stages[stage] if others[stage] is not None else {})) is not None
-    ]
+    quiet = [alone(stages[stage]) for stage, cores in others.items() if cores is not None]
     generation = _at(summary, "generation", "cost", "tuned")
     return {
-        "seconds": sum(known) if known else None,
+        "seconds": round(sum(known), 3) if known else None,
         **{f"{stage}_seconds": took[stage] for stage in STAGES if stage != "train"},
         "train_stage_seconds": took["train"],
         "train_seconds": _number(training.get("seconds")),
