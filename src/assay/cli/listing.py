@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from assay.cli.tables import difference, fitted, memory, number
+from assay.config.load import load_experiment
 from assay.core.console import Console, duration
 from assay.core.errors import InputError
 from assay.core.export import csv_text, is_ours
 from assay.core.files import write_text
-from assay.core.find import SWEEPS, folders, is_begun
+from assay.core.find import SWEEPS, existing_run, folders, is_begun
 from assay.core.ledger import COLUMNS, Ledger, Listing, Query
 from assay.core.words import OUTCOMES, count
 
@@ -39,7 +40,8 @@ def runs(query: Query, runs_dir: Path, csv: Path | None, as_json: bool, console:
         console.note(f"{ledger.unwritable}: the runs' own files were read instead")
     if csv is not None:
         write_text(csv, csv_text(found.rows, query.columns))
-        console.note(f"wrote {count(len(found.rows), 'run')} to {csv}")
+        said = f"wrote {count(len(found.rows), 'run')} to {csv}"
+        console.note(said) if as_json else console.result(said)
     if as_json:
         console.json([_as_json(row, runs_dir, query.columns) for row in found.rows])
     elif csv is None:
@@ -69,6 +71,32 @@ def reindex(runs_dir: Path, console: Console) -> None:
         lines.append(f"{count(len(strange), 'folder')} that {'is' if len(strange) == 1 else 'are'} no run:")
         lines += [f"  {path.relative_to(runs_dir)}" for path in sorted(strange)]
     console.result("\n".join(lines))
+
+
+def history(target: str, runs_dir: Path, unused: Sequence[str], console: Console) -> None:
+    """Write an experiment's history and say where it lies.
+
+    Args:
+        target: the experiment's name, its file, or one of its runs.
+        unused: what was given that only a run can use: an error.
+    """
+    from assay.stages.compare.history import write_history
+
+    if unused:
+        raise InputError(
+            f"--history runs nothing, and cannot use {unused[0]}",
+            where=target,
+            fix="leave it out, or leave --history out",
+        )
+    for file in write_history(runs_dir, _experiment(target, runs_dir)):
+        console.result(f"history: {file}")
+
+
+def _experiment(target: str, runs_dir: Path) -> str:
+    if (runs_dir / target).is_dir() and not is_begun(runs_dir / target):
+        return Path(target).name
+    run = existing_run(target, runs_dir)
+    return load_experiment(target).experiment.name if run is None else run.path.parent.name
 
 
 def _check_file(csv: Path) -> None:

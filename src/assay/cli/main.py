@@ -147,10 +147,22 @@ def evaluate(
 
 @app.command()
 def report(
-    target: Target, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, new: New = False, quiet: Quiet = False
+    target: Target,
+    runs_dir: RunsDir = RUNS_DIR,
+    overrides: Overrides = None,
+    new: New = False,
+    quiet: Quiet = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Write the story of all the experiment's runs instead; nothing is run.")
+    ] = False,
 ) -> None:
     """Write the verdict and the report."""
-    _stages("report", target, runs_dir, overrides, new, quiet)
+    if history:
+        from assay.cli import listing
+
+        listing.history(target, runs_dir, [*(overrides or ()), *(["--new"] if new else [])], Console(quiet=quiet))
+    else:
+        _stages("report", target, runs_dir, overrides, new, quiet)
 
 
 @app.command()

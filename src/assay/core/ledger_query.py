@@ -43,6 +43,7 @@ class Query:
         reverse: the other way round.
         limit: at most so many; None for all.
         columns: the columns and settings that are to be shown; an unknown one is an error.
+        experiment: only this experiment's runs.
     """
 
     filters: Sequence[str] = ()
@@ -50,6 +51,7 @@ class Query:
     reverse: bool = False
     limit: int | None = None
     columns: Sequence[str] = ()
+    experiment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def where(query: Query, settings: Keys) -> Part:
         InputError: a filter has no operator, an unknown key, or a value that its key cannot have.
     """
     parts, of_a_sweep = [], []
+    if query.experiment is not None:
+        parts.append(Part("runs.experiment = ?", (query.experiment,)))
     for text in query.filters:
         key, operator, value = _split(text, settings)
         if key in OF_A_SWEEP and value.lower() not in NONE:

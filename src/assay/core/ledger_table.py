@@ -210,7 +210,7 @@ def _in_sections(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def settings_of(connection: sqlite3.Connection, run: int, kept: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """A run's settings; sections that were read before are in `kept`."""
     found: dict[str, Any] = {}
-    for (section,) in connection.execute("SELECT section FROM settings WHERE run = ? ORDER BY section", (run,)):
+    for (section,) in connection.execute("SELECT section FROM settings WHERE run = ? ORDER BY name", (run,)):
         if section not in kept:
             text = connection.execute("SELECT json FROM sections WHERE id = ?", (section,)).fetchone()[0]
             kept[section] = json.loads(text)
