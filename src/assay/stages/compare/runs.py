@@ -119,7 +119,7 @@ class Comparison:
 
     def as_json(self) -> Json:
         """All fields, as plain JSON values."""
-        return {
+        found = {
             "schema": 1,
             "against": self.entries[0].name,
             "entries": [
@@ -140,8 +140,16 @@ class Comparison:
             "weights": None if self.weights is None else dict(self.weights),
             "one_tokenizer": self.one_tokenizer,
             "settings": dict(self.settings),
-            "not_concluded": list(self.not_concluded),
+            "not_concluded": self.not_concluded,
         }
+        return {key: _listed(value) for key, value in found.items()}
+
+
+def _listed(value: Any) -> Any:
+    """The value with a list for each tuple in it, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def compare(runs: Sequence[RunDir], weights: Mapping[str, float] | None = None) -> Comparison:
@@ -269,6 +277,8 @@ def _found(outcome: str, d: Difference, needed: int, held: _Held, p: float | Non
     if outcome == "not-shown":
         said = f"not shown: the difference is {amount}"
         said += "" if d.mde is None else f", and the smallest that could have been found {bpb_text(d.mde)}"
+        if d.low is not None and d.high is not None and (d.low > 0 or d.high < 0):
+            said += "; the interval leaves 0 out, the test over all comparisons does not"
     elif outcome == "cannot-conclude":
         reason = f"{needed} groups could conclude" if d.n_groups < needed else str(d.reason)
         said = f"cannot conclude: {reason}; measured: {amount}"
