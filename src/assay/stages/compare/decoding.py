@@ -96,10 +96,16 @@ def _head(table: Json) -> Json:
     choice, said = table["choice"], table["confirmation"]
     word, css, sign = BADGES[said["confirmed"]]
     return {
-        "chosen": choice["name"], "why": choice["why"], "word": word, "css": css, "sign": sign,
+        "chosen": choice["name"], "words": _words(table), "why": choice["why"], "word": word, "css": css, "sign": sign,
         "sentence": said["sentence"], "loops_too": choice["loops_too"],
         "on": _where(table["prompts"]), "again": _where(table["confirm"]) if table["confirm"]["prompts"] else None,
     }  # fmt: skip
+
+
+def _words(table: Json) -> str | None:
+    """The chosen setting in full, where its name does not say it."""
+    own = next(row["words"] for row in table["settings"] if row["name"] == table["choice"]["name"])
+    return None if own == table["choice"]["name"] else str(own)
 
 
 def _where(about: Json) -> str:
@@ -117,6 +123,7 @@ def _table(table: Json, rows: Sequence[Json], columns: dict[str, tuple[str, str,
         "rows": [
             {
                 "name": row["name"],
+                "words": None if row["words"] == row["name"] else row["words"],
                 "chosen": row["name"] == table["choice"]["name"],
                 "dropped": table["choice"]["dropped"].get(row["name"]),
                 "cells": [_cell(row["numbers"][key], share, digits) for key, (_, _, share, digits) in columns.items()],

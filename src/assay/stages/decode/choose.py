@@ -164,6 +164,6 @@ def _words(test: Test, reference: str) -> str:
     mean, p = test.mean or 0.0, test.adjusted or 0.0
     if test.number == "loop":
         way = "fewer" if mean < 0 else "more"
-        return f"{abs(mean):.0%} {way} loop than of {reference} (p = {p:.2g})"
+        return f"{100 * abs(mean):.0f} points {way} than with {reference} (p = {p:.2g})"
     way = "nearer to" if mean < 0 else "further from"
     return f"they lie {abs(mean):.2g} spreads {way} human texts than those of {reference} (p = {p:.2g})"

@@ -181,6 +181,7 @@ def _row(tried: Tried, reference: Reference) -> Table:
     groups = measured(tried.outputs, reference, most)
     return {
         "name": tried.setting.name,
+        "words": str(tried.setting.decoding),
         "decoding": tried.setting.decoding.given(),
         "template": tried.setting.template,
         "numbers": {name: _cell(groups[name], name, drawn=tried.setting.decoding.drawn) for name in NUMBERS},
