@@ -54,10 +54,12 @@ def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
     left = [name for name in loops if name not in dropped]
     if left:
         chosen = min(left, key=distance.__getitem__)
-        why = (
-            f"of {len(left)} settings of whose texts at most {max_loops:.0%} loop, its lie nearest to human ones"
-            if len(left) > 1 else f"it alone loops in at most {max_loops:.0%} of its texts"
-        )  # fmt: skip
+        why = f"it alone loops in at most {max_loops:.0%} of its texts"
+        if len(left) > 1:
+            why = (
+                f"of the {len(left)} settings that loop in at most {max_loops:.0%} of their texts, its texts are the "
+                "nearest to human ones"
+            )
         return Choice(chosen, why, dropped, loops_too=False)
     chosen = min(loops, key=lambda name: (loops[name], distance.get(name, float("inf"))))
     why = f"no setting loops in at most {max_loops:.0%} of its texts and can be held against human ones; it loops least"

@@ -123,7 +123,7 @@ def decode(
         "choice": asdict(choice),
         "confirmed_on": again,
         "confirmation": asdict(said),
-        "speed": _speed(at, choosing, guesses, d.max_new_tokens),
+        "speed": _speed(at, choosing, guesses, d.max_new_tokens, decisions["precision"]["value"]),
         "batch": "16 prompts together",
         "seconds": round(time.perf_counter() - started, 3),
     }  # fmt: skip
@@ -214,7 +214,7 @@ def _about(named: str | list[str], split: str, cases: Sequence[Case]) -> Table:
     return {"source": source, "prompts": len(cases), "groups": len({case.group for case in cases})}
 
 
-def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most: int) -> Table | None:
+def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most: int, precision: str) -> Table | None:
     """What guessing ahead gains with greedy decoding, on the first prompt of some groups."""
     if not guesses:
         return None
@@ -230,6 +230,7 @@ def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most
         )  # fmt: skip
     return {
         "plain_tokens_per_s": median(plain),
+        "precision": precision,
         "rounds": ROUNDS,
         "ways": [{**asdict(one), "ratio": median(one.ratios)} for one in found],
     }
