@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from assay.core.errors import InputError
 from assay.core.files import read_json
 from assay.core.ledger import existing_run, resolve_run
 from assay.core.optional import require_training
+from assay.core.records import Decoding, Setting
 from assay.core.rundir import LOOKS, RunDir
 from assay.model.registry import BaseRef, locate, tokenizer_at_hand, trainable_as
 
@@ -70,6 +72,41 @@ def _trained(target: str, runs_dir: Path, overrides: Sequence[str] = ()) -> tupl
             fix="restore it, or train again with --new",
         )
     return run, loaded, base
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run's model is asked by hand: decoding, the words around a prompt, the seed, and where this comes from."""
+
+    setting: Setting
+    seed: int
+    note: str | None = None
+
+
+def manner(target: str, *, runs_dir: Path, overrides: Sequence[str] = ()) -> Manner:
+    """How to generate with a run: its preset, which `assay decode` chose, else `evaluate.decoding`.
+
+    An override of a key of `evaluate.decoding` leaves the preset aside; so does one that was chosen for other weights.
+
+    Raises:
+        InputError: there is no such run, or an override does not stand.
+    """
+    run = resolve_run(target, runs_dir)
+    experiment = load_experiment(run.resolved, overrides).experiment
+    own = Setting("evaluate.decoding", experiment.evaluate.decoding.decoding())
+    if not run.preset.is_file():
+        return Manner(own, experiment.seed)
+    preset = read_json(run.preset)
+    name = f"the preset {preset['name']}, which assay decode chose"
+    if any(override.strip().startswith("evaluate.decoding.") for override in overrides):
+        return Manner(own, experiment.seed, f"by --set: evaluate.decoding ({own.decoding}) instead of {name}")
+    weights = read_json(run.training)["weights"]["sha256"] if run.training.is_file() else None
+    if preset["weights"] != weights:
+        return Manner(own, experiment.seed, f"evaluate.decoding ({own.decoding}): {name}, was for other weights")
+    setting = Setting(preset["name"], Decoding(**preset["decoding"]), preset["template"], preset["frame"])
+    told = {True: "confirmed on other prompts", False: "not confirmed on other prompts", None: "not confirmed"}
+    words = "" if str(setting.decoding) == setting.name else f" ({setting.decoding})"
+    return Manner(setting, experiment.seed, f"with {name}{words}: {told[preset['confirmed']]}")
 
 
 def decoded(

@@ -40,7 +40,9 @@ def lines(found: dict[str, Any]) -> list[str]:
     """The result for a terminal."""
     choice, said = found["choice"], found["confirmation"]
     dropped = [f"  not {name}: {why}" for name, why in choice["dropped"].items()]
-    told = [f"chosen: {choice['name']}: {choice['why']}", *dropped, said["sentence"]]
+    words = next(row["words"] for row in found["settings"] if row["name"] == choice["name"])
+    full = "" if words == choice["name"] else f" ({words})"
+    told = [f"chosen: {choice['name']}{full}: {choice['why']}", *dropped, said["sentence"]]
     parts = [f"on {_where(found['prompts'])}:", _table(found, found["settings"]), LEGEND]
     if found["confirmed_on"]:
         parts += ["", f"on {_where(found['confirm'])}:", _table(found, found["confirmed_on"])]

@@ -20,6 +20,7 @@ from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import resolve_run
 from assay.core.others import shared
 from assay.core.receipt import training_peak
+from assay.core.records import Decoding
 from assay.core.rundir import STAGES, RunDir
 from assay.core.words import by_guard, count, unrecorded
 
@@ -69,6 +70,7 @@ def show(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
         _settings_lines(found["settings"]),
         _stage_lines(found["stages"]),
         _cost_lines(found["plan"], found["training"], found["stages"]),
+        _preset_lines(found["preset"]),
         [guard_line(run)] + ([f"report: {run.report}"] if run.report.is_file() else []),
     ]
     console.result("\n\n".join("\n".join(lines) for lines in sections if lines))
@@ -98,6 +100,14 @@ def _verdict_lines(found: dict[str, Any]) -> list[str]:
         f"base {base}, tuned {tuned} bits per byte; gain {difference(gain['mean'], gain['low'], gain['high'])} "
         f"over {count(gain['n_groups'], 'held-out group')}",
     ]
+
+
+def _preset_lines(preset: dict[str, Any]) -> list[str]:
+    if not preset:
+        return []
+    words = str(Decoding(**preset["decoding"]))
+    full = "" if words == preset["name"] else f" ({words})"
+    return [f"preset for generating: {preset['name']}{full}; {preset['sentence']}"]
 
 
 def _stage_lines(stages: dict[str, Any]) -> list[str]:

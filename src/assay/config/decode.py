@@ -15,7 +15,7 @@ from pydantic import Field, PlainValidator, ValidationError, field_validator, mo
 
 from assay.config.section import Section
 from assay.config.values import SUITES, Number, Prompts, Text, near, problem
-from assay.core.records import BARE, PROMPT, Decoding, Setting
+from assay.core.records import BARE, PROMPT, WORDS, Decoding, Setting
 
 # what is tried where the file names nothing
 USUAL: dict[str, list[int | float]] = {
@@ -264,7 +264,7 @@ def expand(decode: DecodeConfig, default: Decoding) -> list[Setting]:
     start = replace(default, max_new_tokens=decode.max_new_tokens)
     greedy = Decoding(decode.max_new_tokens, 0.0, 1.0)
     tried: list[tuple[str | None, Decoding, str]] = [(GREEDY, greedy, BARE), (DEFAULT, start, BARE)]
-    tried += [(None, decoding, template) for decoding, template in _grid(decode, start)]
+    tried += _grid(decode, start)
     named: dict[str, dict[str, Any]] = decode.settings
     tried += [(name, replace(start, **keys), BARE) for name, keys in named.items()]
     found: dict[tuple[Decoding, str], Setting] = {}
@@ -282,23 +282,25 @@ def expand(decode: DecodeConfig, default: Decoding) -> list[Setting]:
     return list(found.values())
 
 
-def _grid(decode: DecodeConfig, start: Decoding) -> Iterator[tuple[Decoding, str]]:
+def _grid(decode: DecodeConfig, start: Decoding) -> Iterator[tuple[str | None, Decoding, str]]:
+    """The grid's settings: their name (None: to be told from the whole), decoding and template."""
     factors: dict[str, list[Any]] = dict(decode.grid.factors())
     if not factors and not decode.settings and not decode.templates:
-        factors = dict(USUAL)
+        factors, start = dict(USUAL), replace(start, beams=1, penalty_alpha=0.0)
     if decode.cross:
         names = [BARE, *decode.templates]
         for point in itertools.product(*factors.values()):
             decoding = replace(start, **dict(zip(factors, point, strict=True)))
-            yield from ((decoding, template) for template in names)
+            yield from ((None, decoding, template) for template in names)
         return
     for key, values in factors.items():
-        yield from ((replace(start, **{key: value}), BARE) for value in values)
-    yield from ((start, template) for template in decode.templates)
+        for value in values:
+            yield f"{WORDS[key]} {value:g}", replace(start, **{key: value}), BARE
+    yield from ((f"template {template}", start, template) for template in decode.templates)
 
 
 def _name(decoding: Decoding, template: str, usual: int) -> str:
     parts = [str(decoding)]
-    parts += [f"{decoding.max_new_tokens} tokens"] if decoding.max_new_tokens != usual else []
+    parts += [f"{WORDS['max_new_tokens']} {decoding.max_new_tokens}"] if decoding.max_new_tokens != usual else []
     parts += [f"template {template}"] if template != BARE else []
     return ", ".join(parts)

@@ -31,6 +31,7 @@ def describe(run: RunDir) -> dict[str, Any]:
         "training": _read(run.training),
         "evaluation": evaluation,
         "receipt": _read(run.receipt),
+        "preset": _read(run.preset),
         "guards": guard_rows(run),
     }
 

@@ -73,6 +73,13 @@ def is_name(spec: str) -> bool:
     return re.fullmatch(r"[\w-]+", spec) is not None
 
 
+WORDS = {
+    "max_new_tokens": "tokens", "temperature": "temperature", "top_p": "top-p", "top_k": "top-k", "min_p": "min-p",
+    "typical_p": "typical-p", "repetition_penalty": "penalty", "no_repeat_ngram": "no repeated n-gram, n",
+    "beams": "beams", "penalty_alpha": "penalty alpha",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Decoding:
     """How tokens are chosen. A value that is left at its default does nothing.
@@ -122,7 +129,6 @@ class Decoding:
     def __str__(self) -> str:
         """In words, without the limit: ``temperature 0.8, top-p 0.95``, ``greedy, penalty 1.2``, ``4 beams``."""
         one = self.plain
-        names = {"top_k": "top-k", "top_p": "top-p", "min_p": "min-p", "typical_p": "typical-p"}
         if one.penalty_alpha:
             parts = [f"contrastive {one.penalty_alpha:g} of {one.top_k}"]
         elif one.beams > 1:
@@ -132,7 +138,7 @@ class Decoding:
         else:
             parts = [f"temperature {one.temperature:g}"]
             neutral = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
-            parts += [f"{names[n]} {value:g}" for n, off in neutral.items() if (value := getattr(one, n)) != off]
+            parts += [f"{WORDS[n]} {value:g}" for n, off in neutral.items() if (value := getattr(one, n)) != off]
         if one.repetition_penalty != 1:
             parts.append(f"penalty {one.repetition_penalty:g}")
         if one.no_repeat_ngram:

@@ -7,7 +7,7 @@ the same and only the time differs (arXiv 2211.17192; prompt lookup: Saxena 2023
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -76,6 +76,9 @@ class Speed:
         different: how many of them came out different from plain greedy.
         tokens: all new tokens of plain greedy.
         different_tokens: those of them at or behind the first that differs.
+        gap: how much likelier, in nats, the model finds the one token than the other where two texts part, at most;
+            None where all are the same. Near 0 it is a matter of rounding: several tokens at once are multiplied in
+            another order.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Speed:
     different: int
     tokens: int
     different_tokens: int
+    gap: float | None
 
 
 def speeds(
@@ -126,9 +130,27 @@ def speeds(
                 sum(agreed < length for agreed, length in zip(same, lengths, strict=True)),
                 sum(lengths),
                 sum(lengths) - sum(same),
+                max(_gaps(model, prompts, texts["plain"], texts[guess.name]), default=None),
             )
         )
     return paces["plain"], found
+
+
+def _gaps(
+    model: PreTrainedModel | PeftModel,
+    prompts: Sequence[Sequence[int]],
+    one: Sequence[Sequence[int]],
+    other: Sequence[Sequence[int]],
+) -> Iterator[float]:
+    """Of each prompt whose texts part, the difference of log-probability between the two tokens at that place."""
+    whole = causal(model)
+    for prompt, a, b in zip(prompts, one, other, strict=True):
+        at = _agreed(a, b)
+        if at < min(len(a), len(b)):
+            ids = torch.tensor([[*prompt, *a[:at]]], device=whole.device)
+            with torch.no_grad():
+                logits = whole(input_ids=ids).logits[0, -1].float()
+            yield abs(float(logits[a[at]] - logits[b[at]]))
 
 
 def _agreed(one: Sequence[int], other: Sequence[int]) -> int:

@@ -17,6 +17,7 @@ from assay.stages.compare.plots import Scale, svg, svg_line, svg_text, tick_text
 from assay.stages.compare.words import NBSP, count, decimals_for, defined, fixed, percent
 
 Json = dict[str, Any]
+Point = tuple[float | None, float | None, float | None]  # a mean and the ends of its interval
 SHOWN_PROMPTS, TEXT_LIMIT = 3, 700
 # key: name, what it says to a newcomer, whether it is a share, decimals
 COLUMNS = {
@@ -66,7 +67,7 @@ def context(run: RunDir) -> Json:
         **_head(table),
         "table": _table(table, rows, COLUMNS),
         "more": _table(table, rows, MORE),
-        "multiples": [_multiple(table, rows, key) for key in MULTIPLES],
+        "multiples": [*(_multiple(table, rows, key) for key in MULTIPLES), _pace_figure(table, rows)],
         "costs": [_costs(row) for row in rows],
         "second": _table(table, table["confirmed_on"], COLUMNS) if table["confirmed_on"] else None,
         "tests": [_test(test) for test in table["confirmation"]["tests"]],
@@ -96,10 +97,16 @@ def _head(table: Json) -> Json:
     choice, said = table["choice"], table["confirmation"]
     word, css, sign = BADGES[said["confirmed"]]
     return {
-        "chosen": choice["name"], "why": choice["why"], "word": word, "css": css, "sign": sign,
+        "chosen": choice["name"], "words": _words(table), "why": choice["why"], "word": word, "css": css, "sign": sign,
         "sentence": said["sentence"], "loops_too": choice["loops_too"],
         "on": _where(table["prompts"]), "again": _where(table["confirm"]) if table["confirm"]["prompts"] else None,
     }  # fmt: skip
+
+
+def _words(table: Json) -> str | None:
+    """The chosen setting in full, where its name does not say it."""
+    own = next(row["words"] for row in table["settings"] if row["name"] == table["choice"]["name"])
+    return None if own == table["choice"]["name"] else str(own)
 
 
 def _where(about: Json) -> str:
@@ -117,6 +124,7 @@ def _table(table: Json, rows: Sequence[Json], columns: dict[str, tuple[str, str,
         "rows": [
             {
                 "name": row["name"],
+                "words": None if row["words"] == row["name"] else row["words"],
                 "chosen": row["name"] == table["choice"]["name"],
                 "dropped": table["choice"]["dropped"].get(row["name"]),
                 "cells": [_cell(row["numbers"][key], share, digits) for key, (_, _, share, digits) in columns.items()],
@@ -161,41 +169,54 @@ def _costs(row: Json) -> Json:
 def _multiple(table: Json, rows: Sequence[Json], key: str) -> Json:
     """One number of all settings on one scale, as a figure: points, intervals, and a line at the human texts' mean."""
     name, meaning, share, digits = COLUMNS[key]
-    human = 0.0 if key == "distance" else defined(table["human"]["numbers"].get(key))
-    points = [_point(row["numbers"][key], share) for row in rows]
-    values = [100 * human if share else human] if human is not None else []
-    values += [value for point in points for value in point if value is not None]
+    cells = [row["numbers"][key] for row in rows]
+    mark = 0.0 if key == "distance" else defined(table["human"]["numbers"].get(key))
+    if mark is not None and key != "distance":
+        meaning = f"{meaning}; human texts: {_value(mark, share, digits)}"
+        mark *= 100 if share else 1
+    words = [_value(cell["mean"], share, digits) for cell in cells]
+    return _figure(table, rows, (name, meaning), [_point(cell, share) for cell in cells], words, mark, share)
+
+
+def _pace_figure(table: Json, rows: Sequence[Json]) -> Json:
+    paces = [row["cost"]["tokens_per_s"] for row in rows]
+    points = [(defined(pace), None, None) for pace in paces]
+    return _figure(
+        table, rows, ("Pace", f"tokens per second, {table['batch']}"), points, list(map(_pace, paces)), 0.0, False
+    )
+
+
+def _figure(
+    table: Json, rows: Sequence[Json], about: tuple[str, str], points: Sequence[Point], words: Sequence[str],
+    mark: float | None, share: bool,
+) -> Json:  # fmt: skip
+    """One line per setting; `mark` is where a line is drawn through all of them."""
+    values = [value for point in [*points, (mark,)] for value in point if value is not None]
     low, high = min(values, default=0.0), max(values, default=1.0)
     pad = 0.06 * ((high - low) or 1.0)
     scale, marks = Scale(low - pad, high + pad), ticks(low, high, 3)
     lines = []
-    for row, (mean, start, end) in zip(rows, points, strict=True):
-        parts = []
-        if human is not None:
-            at = scale.at(values[0])
-            parts.append(svg_line(at, at, 0, 24, "least"))
+    for row, (mean, start, end), said in zip(rows, points, words, strict=True):
+        parts = [] if mark is None else [svg_line(scale.at(mark), scale.at(mark), 0, 24, "least")]
         if start is not None and end is not None:
             parts.append(svg_line(scale.at(start), scale.at(end), 12, 12, "whisker"))
         if mean is not None:
             parts.append(Markup('<circle cx="{}%" cy="12" r="4.5" class="dot"/>').format(scale.at(mean)))
-        words = _value(row["numbers"][key]["mean"], share, digits)
         css = "mean" if row["name"] == table["choice"]["name"] else ""
         lines.append(
             Markup('<li class="{}"><span class="name" title="{}">{}</span>{}<span class="num">{}</span></li>').format(
-                css, row["name"], row["name"], svg(parts, 24, f"{row['name']}: {words}"), words
+                css, row["name"], row["name"], svg(parts, 24, f"{row['name']}: {said}"), said
             )
         )
+    lines.append(_axis(scale, marks, share, about[1]))
     return {
-        "name": name,
-        "meaning": meaning,
-        "plot": Markup('<ol class="forest">{}{}</ol>').format(
-            Markup("").join(lines), _axis(scale, marks, share, meaning)
-        ),
-        "human": None if human is None or key == "distance" else _value(human, share, digits),
+        "name": about[0],
+        "meaning": about[1],
+        "plot": Markup('<ol class="forest">{}</ol>').format(Markup("").join(lines)),
     }
 
 
-def _point(cell: Json, share: bool) -> tuple[float | None, float | None, float | None]:
+def _point(cell: Json, share: bool) -> Point:
     """Mean and ends of the interval, of a share in per cent and no further than a share goes."""
     found = [defined(cell[part]) for part in ("mean", "low", "high")]
     mean, low, high = (100 * min(1.0, max(0.0, v)) if share and v is not None else v for v in found)
@@ -231,6 +252,7 @@ def _speed(speed: Json | None) -> Json | None:
     return {
         "plain": _pace(speed["plain_tokens_per_s"]),
         "rounds": speed["rounds"],
+        "precision": speed["precision"],
         "ways": [
             {
                 "name": way["name"],
@@ -239,7 +261,7 @@ def _speed(speed: Json | None) -> Json | None:
                 "same": f"all {way['prompts']} texts equal" if not way["different"] else
                 f"{way['different']} of {way['prompts']} texts differ, {count(way['different_tokens'])} of "
                 f"{count(way['tokens'])} tokens",
-                "equal": not way["different"],
+                "gap": None if way["gap"] is None else fixed(way["gap"], 3),
             }
             for way in speed["ways"]
         ],

@@ -54,10 +54,12 @@ def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
     left = [name for name in loops if name not in dropped]
     if left:
         chosen = min(left, key=distance.__getitem__)
-        why = (
-            f"of {len(left)} settings of whose texts at most {max_loops:.0%} loop, its lie nearest to human ones"
-            if len(left) > 1 else f"it alone loops in at most {max_loops:.0%} of its texts"
-        )  # fmt: skip
+        why = f"it alone loops in at most {max_loops:.0%} of its texts"
+        if len(left) > 1:
+            why = (
+                f"of the {len(left)} settings that loop in at most {max_loops:.0%} of their texts, its texts are the "
+                "nearest to human ones"
+            )
         return Choice(chosen, why, dropped, loops_too=False)
     chosen = min(loops, key=lambda name: (loops[name], distance.get(name, float("inf"))))
     why = f"no setting loops in at most {max_loops:.0%} of its texts and can be held against human ones; it loops least"
@@ -164,6 +166,6 @@ def _words(test: Test, reference: str) -> str:
     mean, p = test.mean or 0.0, test.adjusted or 0.0
     if test.number == "loop":
         way = "fewer" if mean < 0 else "more"
-        return f"{abs(mean):.0%} {way} loop than of {reference} (p = {p:.2g})"
+        return f"{100 * abs(mean):.0f} points {way} than with {reference} (p = {p:.2g})"
     way = "nearer to" if mean < 0 else "further from"
     return f"they lie {abs(mean):.2g} spreads {way} human texts than those of {reference} (p = {p:.2g})"

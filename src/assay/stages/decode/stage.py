@@ -123,7 +123,7 @@ def decode(
         "choice": asdict(choice),
         "confirmed_on": again,
         "confirmation": asdict(said),
-        "speed": _speed(at, choosing, guesses, d.max_new_tokens),
+        "speed": _speed(at, choosing, guesses, d.max_new_tokens, decisions["precision"]["value"]),
         "batch": "16 prompts together",
         "seconds": round(time.perf_counter() - started, 3),
     }  # fmt: skip
@@ -181,6 +181,7 @@ def _row(tried: Tried, reference: Reference) -> Table:
     groups = measured(tried.outputs, reference, most)
     return {
         "name": tried.setting.name,
+        "words": str(tried.setting.decoding),
         "decoding": tried.setting.decoding.given(),
         "template": tried.setting.template,
         "numbers": {name: _cell(groups[name], name, drawn=tried.setting.decoding.drawn) for name in NUMBERS},
@@ -213,7 +214,7 @@ def _about(named: str | list[str], split: str, cases: Sequence[Case]) -> Table:
     return {"source": source, "prompts": len(cases), "groups": len({case.group for case in cases})}
 
 
-def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most: int) -> Table | None:
+def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most: int, precision: str) -> Table | None:
     """What guessing ahead gains with greedy decoding, on the first prompt of some groups."""
     if not guesses:
         return None
@@ -229,6 +230,7 @@ def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most
         )  # fmt: skip
     return {
         "plain_tokens_per_s": median(plain),
+        "precision": precision,
         "rounds": ROUNDS,
         "ways": [{**asdict(one), "ratio": median(one.ratios)} for one in found],
     }

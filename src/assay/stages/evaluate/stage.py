@@ -19,6 +19,7 @@ from assay.config.schema import Experiment
 from assay.core.console import Console
 from assay.core.files import (
     read_json,
+    read_lines,
     sha256_file,
     write_atomic,
     write_json,
