@@ -143,7 +143,7 @@ def _failure_lines(record: Record, *, again: bool) -> list[str]:
         lines.append(f"{row.key}: {how} (exit {row.failure.code}): {row.failure.what}")
         lines += [f"  where: {row.failure.where}"] if row.failure.where else []
         lines += [f"  fix: {row.failure.fix}"] if row.failure.fix else []
-        log = record.log(row)
+        log = record.log(row.key)
         lines += [f"  log: {log}"] if log.is_file() else []
     return lines
 

@@ -26,7 +26,7 @@ Command = Callable[[Task], list[str]]
 
 @dataclass
 class Working:
-    """A process at work on one or more runs; `failed` are those of them that ended with an error."""
+    """A process at work on one or more runs: `failed` ended with an error, of `silent` it said nothing."""
 
     process: subprocess.Popen[bytes]
     rows: Sequence[Row]
@@ -34,6 +34,7 @@ class Working:
     outcomes: Path
     began: float
     failed: list[Row] = field(default_factory=list)
+    silent: list[Row] = field(default_factory=list)
 
 
 class Crew:
@@ -71,7 +72,7 @@ class Crew:
     def start(self, rows: Sequence[Row], slot: Slot, *, until: str, name: str) -> None:
         """Begin to bring runs to a stage, in a process of their own that writes to the log `name`."""
         record = self.record
-        log, outcomes = record.folder / "logs" / f"{name}.log", record.folder / "logs" / f".{name}.outcomes"
+        log, outcomes = record.log(name), record.folder / "logs" / f".{name}.outcomes"
         make_folder(log.parent)
         outcomes.unlink(missing_ok=True)
         task = Task(
@@ -106,8 +107,9 @@ class Crew:
         for row in one.rows:
             line = said.get(row.key)
             if line is None:
+                one.silent.append(row)
                 seconds = time.monotonic() - one.began if row.state == "running" else 0.0
-                failure = None if stopping else _unsaid(one.process.returncode, self.record.log(row))
+                failure = None if stopping else _unsaid(one.process.returncode, self.record.log(row.key))
             else:
                 seconds = line["seconds"]
                 failure = Failure(line["what"], line["where"], line["fix"], line["code"]) if line["code"] else None

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.core.console import Console
 from assay.core.errors import InputError
 from assay.core.files import read_json
 from assay.core.rundir import RunDir
@@ -53,7 +54,7 @@ def foretold(row: Row) -> Foretold | None:
     return Foretold(**row.predicted) if row.predicted else None
 
 
-def foretell(record: Record, slot: Slot, *, command: Command = Task.command) -> list[Row]:
+def foretell(record: Record, slot: Slot, console: Console, *, command: Command = Task.command) -> list[Row]:
     """Plan every run that is not done as the worker of this slot will carry it out, and read what the plans say.
 
     Runs that have no plan yet get one in one process together; a plan for another number of cores is made anew
@@ -68,7 +69,10 @@ def foretell(record: Record, slot: Slot, *, command: Command = Task.command) -> 
     if bare:
         with Crew(record, command) as crew:
             crew.start(bare, slot, until="plan", name="plan")
-            lost = crew.wait().failed
+            done = crew.wait()
+        lost = done.failed
+        if done.silent:
+            console.note(f"sweep: planning ended early, and not every run has a plan; see {record.log('plan')}")
     for row in rows:
         run = row.directory(record.runs_dir)
         row.predicted = asdict(_read(run)) if run and run.finished("plan") else None

@@ -96,9 +96,9 @@ class Record:
             del values[name]
         write_json(self.folder / FILE, values)
 
-    def log(self, row: Row) -> Path:
-        """Where a run's process writes what it says."""
-        return self.folder / "logs" / f"{row.key}.log"
+    def log(self, name: str) -> Path:
+        """Where a process writes what it says; those of runs go by their keys."""
+        return self.folder / "logs" / f"{name}.log"
 
     def counts(self) -> Counter[State]:
         """How many runs stand where."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 from filelock import FileLock, Timeout
@@ -72,7 +72,7 @@ def sweep(
     with _alone(runs_dir / asked[0].loaded.experiment.name / "sweeps"):
         record = _record(asked, runs_dir)
         try:
-            ready, slots = _planned(record, asked, command)
+            ready, slots = _planned(record, asked, console, command)
             show(record)
             if only_plan:
                 return Swept(record)
@@ -116,28 +116,30 @@ def _record(asked: Sequence[Variant], runs_dir: Path) -> Record:
     config = loaded.matrix.sweep.search
     own = sweep_id(asked, config)
     folder = runs_dir / loaded.experiment.name / "sweeps" / own
-    before = read_json(folder / FILE) if (folder / FILE).is_file() else {"created": now(), "rows": []}
-    earlier = {row["key"]: row for row in before["rows"]}
+    before: dict[str, Any] = read_json(folder / FILE) if (folder / FILE).is_file() else {}
+    earlier = {row["key"]: row for row in before.get("rows", [])}
     rows = rows_of(asked)
     for row, variant in zip(rows, asked, strict=True):
         row.until = "train" if config.space else row.until
         recall(row, earlier)
         look(row, variant.loaded, runs_dir)
     text = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
-    record = Record(folder, runs_dir, own, str(loaded.path), text, before["created"], rows, earlier=earlier)
+    record = Record(folder, runs_dir, own, str(loaded.path), text, before.get("created", now()), rows, earlier=earlier)
     record.search = {"method": config.method, "trials": config.trials, "tried": tried(folder)} if config.space else None
     record.save()
     return record
 
 
-def _planned(record: Record, asked: Sequence[Variant], command: Command) -> tuple[list[Row], list[Slot]]:
+def _planned(
+    record: Record, asked: Sequence[Variant], console: Console, command: Command
+) -> tuple[list[Row], list[Slot]]:
     """The runs to be done, in order, and their places; planned again for fewer places where not all fit at once."""
     wish: Workers = asked[0].loaded.matrix.sweep.workers
     left = _ahead(record)
     elsewhere = any(variant.loaded.experiment.train.device != "cpu" for variant in asked)
     slots = share_out(wish, runs=left, cores=cores_here(), gpus=gpus_here() if elsewhere else ())
     while True:
-        lost = foretell(record, slots[0], command=command)
+        lost = foretell(record, slots[0], console, command=command)
         found = _refitted(record, wish, slots)
         if found == slots:
             break
