@@ -52,8 +52,8 @@ def folders(path: Path) -> Iterator[os.DirEntry[str]]:
 
 def run_dirs(runs_dir: Path) -> list[RunDir]:
     """Every run under `runs_dir`, the oldest first; those killed before they had an identity too."""
-    found = [path for path in _candidates(runs_dir) if is_begun(path)]
-    return [RunDir(path) for path in sorted(found, key=_age)]
+    paths = (runs_dir / experiment / name for name, experiment in sorted(_names(runs_dir)))
+    return [RunDir(path) for path in paths if is_begun(path)]
 
 
 def resolve_run(text: str, runs_dir: Path) -> RunDir:
@@ -65,14 +65,17 @@ def resolve_run(text: str, runs_dir: Path) -> RunDir:
     for path in (Path(text).expanduser(), runs_dir / text):
         if is_run(path):
             return RunDir(path.resolve())
-    paths = sorted(_candidates(runs_dir), key=_age, reverse=True)
-    newest = next((path for path in paths if path.parent.name == text and is_run(path)), None)
+    # there may be very many: only those that are named so are looked at
+    newest_first = sorted(_names(runs_dir), reverse=True)
+    named = (runs_dir / experiment / name for name, experiment in newest_first if experiment == text)
+    newest = next(filter(is_run, named), None)
     if newest is not None:
         return RunDir(newest.resolve())
     fitting: dict[str, Path] = {}  # runs of one identity: the newest
-    for path in paths:
-        if text and _short(path).startswith(text.lower()) and _short(path) not in fitting and is_run(path):
-            fitting[_short(path)] = path
+    for name, experiment in newest_first if text else []:
+        short = _short(name)
+        if short.startswith(text.lower()) and short not in fitting and is_run(runs_dir / experiment / name):
+            fitting[short] = runs_dir / experiment / name
     if len(fitting) == 1:
         return RunDir(next(iter(fitting.values())).resolve())
     if fitting:
@@ -81,7 +84,7 @@ def resolve_run(text: str, runs_dir: Path) -> RunDir:
             where=str(runs_dir),
             fix="give more of the hash",
         )
-    raise _not_there(text, runs_dir, [path for path in paths if is_run(path)])
+    raise _not_there(text, runs_dir, [pair for pair in newest_first if is_run(runs_dir / pair[1] / pair[0])])
 
 
 def existing_run(target: str, runs_dir: Path) -> RunDir | None:
@@ -92,28 +95,26 @@ def existing_run(target: str, runs_dir: Path) -> RunDir | None:
     return resolve_run(target, runs_dir)
 
 
-def _candidates(runs_dir: Path) -> Iterator[Path]:
+def _names(runs_dir: Path) -> Iterator[tuple[str, str]]:
+    """What may be runs: the name, which begins with the time, and the experiment's."""
     for experiment in folders(runs_dir):
-        yield from (Path(entry.path) for entry in folders(Path(experiment.path)))
+        yield from ((entry.name, experiment.name) for entry in folders(Path(experiment.path)))
 
 
-def _age(path: Path) -> tuple[str, str]:
-    return path.name, path.parent.name  # the name begins with the time
+def _short(name: str) -> str:
+    return name.rpartition("-")[2]
 
 
-def _short(path: Path) -> str:
-    return path.name.rpartition("-")[2]
-
-
-def _not_there(text: str, runs_dir: Path, runs: list[Path]) -> InputError:
+def _not_there(text: str, runs_dir: Path, runs: list[tuple[str, str]]) -> InputError:
     if not runs:
         return InputError(
             f"there is no run {text!r}: the runs directory holds none",
             where=str(runs_dir),
             fix="make one with `assay run EXPERIMENT`, or name the runs directory with --runs-dir",
         )
-    names = list(dict.fromkeys(path.parent.name for path in runs))
-    near = difflib.get_close_matches(text, [*names, *map(_short, runs)], n=3, cutoff=0.4) or names[:3]
+    names = list(dict.fromkeys(experiment for _, experiment in runs))
+    known = [*names, *(_short(name) for name, _ in runs)]
+    near = difflib.get_close_matches(text, known, n=3, cutoff=0.4) or names[:3]
     return InputError(
         f"there is no run {text!r}",
         where=str(runs_dir),

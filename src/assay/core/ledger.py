@@ -40,7 +40,7 @@ __all__ = [
     "run_dirs",
 ]  # fmt: skip
 
-CLOSELY = 2000  # up to so many runs, the files of each are looked at before a listing
+CLOSELY = 2000
 BATCH = 100  # runs read in one transaction: others may write in between
 SETTLED_SECONDS = 2.0  # a folder changed this recently may change again without a newer time
 
@@ -57,10 +57,14 @@ class Ledger:
     """The table of the runs under one runs directory. Any number of processes may write to it at once.
 
     `unwritable` says why the table could not be used, where a listing was read from the directories instead.
+
+    Args:
+        runs_dir: the runs directory.
+        closely: up to so many runs, the files of each are looked at before a listing.
     """
 
-    def __init__(self, runs_dir: Path) -> None:
-        self.runs_dir = runs_dir
+    def __init__(self, runs_dir: Path, *, closely: int = CLOSELY) -> None:
+        self.runs_dir, self.closely = runs_dir, closely
         self.path = runs_dir / "ledger.sqlite"
         self.unwritable: str | None = None
         self._table = Table(self.path)
@@ -138,8 +142,8 @@ class Ledger:
         sql = f"SELECT runs.run, runs.stamp, {names} FROM runs WHERE {condition.sql} ORDER BY {sorting.sql} LIMIT ?"
         values = (*condition.values, *sorting.values, limit)
         found = connection.execute(sql, values).fetchall()
-        if self._count(connection) > CLOSELY >= len(found):
-            changed = [run for _, stamp, path, *_ in found if stamp_of(run := self._run(path)) != stamp]
+        if self._count(connection) > self.closely and len(found) <= CLOSELY:
+            changed = [self._run(path) for _, stamp, path, *_ in found if stamp_of(f"{self.runs_dir}/{path}") != stamp]
             if changed:
                 self._take_in(connection, changed)
                 found = connection.execute(sql, values).fetchall()
@@ -175,8 +179,8 @@ class Ledger:
         for name in present.keys() | known.keys():
             if known.get(name) == present.get(name):
                 continue
-            runs, quiet = self._runs_in(name)
             rows = {path for (path,) in connection.execute("SELECT path FROM runs WHERE experiment = ?", (name,))}
+            runs, quiet = self._runs_in(name, rows)
             fresh += [self._run(path) for path in sorted(runs - rows)]
             gone += rows - runs
             settled[name] = present.get(name, 0) if quiet else 0
@@ -190,31 +194,31 @@ class Ledger:
                 connection.executemany("INSERT OR REPLACE INTO folders VALUES (?, ?)", marks)
                 connection.executemany("DELETE FROM folders WHERE name = ?", [(n,) for n in known if n not in present])
 
-    def _runs_in(self, experiment: str) -> tuple[set[str], bool]:
-        """The runs in an experiment's folder, and whether no more of them can appear without its time changing."""
+    def _runs_in(self, experiment: str, rows: set[str]) -> tuple[set[str], bool]:
+        """The runs in an experiment's folder, and whether no more of them can appear without its time changing.
+
+        Those that have a row are known to be runs.
+        """
         folder = self.runs_dir / experiment
-        entries = [entry for entry in folders(folder) if entry.name != SWEEPS]
-        runs = {f"{experiment}/{entry.name}" for entry in entries if is_begun(Path(entry.path))}
+        paths = {f"{experiment}/{entry.name}" for entry in folders(folder) if entry.name != SWEEPS}
+        runs = {path for path in paths if path in rows or is_begun(self.runs_dir / path)}
         try:
             old = time.time() - os.stat(folder).st_mtime > SETTLED_SECONDS
         except OSError:  # deleted meanwhile
             return runs, False
         # a folder that is no run may become one: somebody is copying it here
-        return runs, old and len(runs) == len(entries)
+        return runs, old and runs == paths
 
     def _changed(self, connection: sqlite3.Connection, gone: set[str]) -> list[RunDir]:
         """The runs whose files are no longer as they were when their rows were read."""
-        closely = self._count(connection) <= CLOSELY
+        closely = self._count(connection) <= self.closely
         which = "" if closely else "WHERE status <> 'finished'"
         changed = []
         for path, status, stamp in connection.execute(f"SELECT path, status, stamp FROM runs {which}").fetchall():
-            run = self._run(path)
-            if path in gone:
-                continue
-            if status == "running" or (
-                stamp_of(run) != stamp if closely else events_stamp(run) != stamp.partition(" ")[0]
-            ):
-                changed.append(run)
+            place = f"{self.runs_dir}/{path}"
+            now, then = (stamp_of(place), stamp) if closely else (events_stamp(place), stamp.partition(" ")[0])
+            if path not in gone and (status == "running" or now != then):
+                changed.append(self._run(path))
         return changed
 
     def _take_in(

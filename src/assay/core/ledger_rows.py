@@ -176,7 +176,7 @@ def path_of(run: RunDir) -> str:
 
 def read(run: RunDir) -> Reading:
     """Read a run's files as they are now."""
-    stamp = stamp_of(run)  # taken before the reading: a change in between is seen next time
+    stamp = stamp_of(str(run.path))  # taken before the reading: a change in between is seen next time
     files = _Files(run)
     identity, stages = files.json(run.identity, needed=True), files.json(run.stages, needed=False)
     done = [stage for stage in STAGES if isinstance(stages.get(stage), dict)]
@@ -216,14 +216,17 @@ def read(run: RunDir) -> Reading:
     return Reading({name: row[name] for name in COLUMNS}, settings, sweeps, stamp)
 
 
-def stamp_of(run: RunDir) -> str:
-    """The state of the files that a row depends on. The events come first: whatever assay does appends to them."""
-    return " ".join([_state(f"{run.path}/{name}") for name in _LOOKED_AT])
+def stamp_of(run: str) -> str:
+    """The state of the files, in the directory `run`, that a row depends on.
+
+    The events come first: whatever assay does appends to them.
+    """
+    return " ".join([_state(f"{run}/{name}") for name in _LOOKED_AT])
 
 
-def events_stamp(run: RunDir) -> str:
+def events_stamp(run: str) -> str:
     """The beginning of `stamp_of`: the state of events.jsonl alone."""
-    return _state(f"{run.path}/{_LOOKED_AT[0]}")
+    return _state(f"{run}/{_LOOKED_AT[0]}")
 
 
 def _state(file: str) -> str:  # tens of thousands of these before a listing: paths as plain text
