@@ -11,7 +11,7 @@ from assay.core.files import read_json
 from assay.core.guard import GuardBook
 from assay.core.machine import cores
 from assay.core.optional import require_training
-from assay.core.rundir import RunDir
+from assay.core.rundir import LOOKS, RunDir
 from assay.core.store import link_all
 from assay.core.usage import give_back
 from assay.core.words import count
@@ -88,7 +88,7 @@ def _evaluate(run: RunDir, work: Work) -> list[Path]:
     _say_where_threads_are_many(run, work)
     from assay.stages.evaluate.stage import evaluate
 
-    looks = work.runs_dir / "test-looks.jsonl"
+    looks = work.runs_dir / LOOKS
     return evaluate(run, work.loaded.experiment, work.base, work.cache, work.store, looks, work.console)
 
 

@@ -12,7 +12,7 @@ from assay.core.console import duration
 from assay.core.explain import CLASSES, explain
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.others import shared
-from assay.stages.compare import data_page, evaluation, headline, manner, preferences, provenance
+from assay.stages.compare import data_page, decoding, evaluation, headline, manner, preferences, provenance
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import Row, curve, forest
 from assay.stages.compare.words import (
@@ -284,6 +284,7 @@ def context(evidence: Evidence) -> Json:
         "recited": evaluation.recited(evidence),
         "manner": manner.manner(evidence),
         "generations": manner.generations(evidence),
+        "decoding": decoding.section(evidence.run),
         "preferences": preferences.preferences(evidence),
         "cost": evaluation.cost(evidence),
         "data": data_page.data(evidence),

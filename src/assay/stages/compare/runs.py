@@ -24,6 +24,7 @@ from assay.stages.compare.measured import (
     over_seeds,
     quality,
 )
+from assay.stages.compare.one_change import one_change
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
 from assay.stats.seeds import SeedVariance, seed_p
@@ -238,7 +239,7 @@ def _held(first: Sequence[Measured], other: Sequence[Measured], family: int) -> 
     records = [
         checks.currency(first[0], other[0]),
         checks.equality(first[0], other[0]),
-        checks.one_change(first[0], other[0], seeds_differ=one.keys() != two.keys()),
+        one_change(first[0], other[0], seeds_differ=one.keys() != two.keys()),
     ]
     return _Held(difference, wider, shared, p, records)
 
