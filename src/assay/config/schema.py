@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from assay.config.data import DataConfig
+from assay.config.decode import DecodeConfig, expand
 from assay.config.evaluate import EvaluateConfig
 from assay.config.section import Section
+from assay.config.sweep import Matrix
 from assay.config.train import AdapterConfig, TrainConfig
 from assay.config.values import Slug, Text
 
@@ -42,11 +44,17 @@ class Experiment(Section):
     adapter: AdapterConfig = Field(default_factory=AdapterConfig, description=str(AdapterConfig.__doc__))
     train: TrainConfig = Field(default_factory=TrainConfig, description=str(TrainConfig.__doc__))
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description=str(EvaluateConfig.__doc__))
+    decode: DecodeConfig = Field(default_factory=DecodeConfig, description=str(DecodeConfig.__doc__))
     track: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = Field(
         default_factory=list,
         description="Where the training's numbers are mirrored as they come; the run's own files stay the record.",
         json_schema_extra={"allowed": "a list of tensorboard, trackio, wandb and mlflow"},
     )
+
+    @model_validator(mode="after")
+    def _decodable(self) -> Self:
+        expand(self.decode, self.evaluate.decoding.decoding())
+        return self
 
 
 def sections(model: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[str, type[Section]]]:
@@ -70,11 +78,7 @@ def allowed(info: FieldInfo) -> str:
     """What a key may hold, in words: ``an integer ≥ 1``, ``one of constant, linear, cosine``."""
     if isinstance(info.json_schema_extra, dict) and "allowed" in info.json_schema_extra:
         return str(info.json_schema_extra["allowed"])
-    kind = info.annotation
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
+    kind = kind_of(info)
     if get_origin(kind) is Literal:
         values = [str(value) for value in get_args(kind)]
         return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
@@ -95,6 +99,14 @@ def allowed(info: FieldInfo) -> str:
     return " ".join([noun, " and ".join(bounds)]).strip()
 
 
+def kind_of(info: FieldInfo) -> Any:
+    """The type of a key's value, without None and without the rules around it."""
+    kind: Any = info.annotation
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def default_text(info: FieldInfo) -> str:
     """A key's default as it would be written in the file, or ``required``."""
     default = info.get_default(call_default_factory=True)
@@ -103,7 +115,9 @@ def default_text(info: FieldInfo) -> str:
 
 def field_docs() -> list[tuple[str, str, str, str]]:
     """(dotted key, what it may hold, default, description) of every key that holds a value."""
-    return [(key, allowed(info), default_text(info), info.description or "") for key, info in leaves()]
+    return [
+        (key, allowed(info), default_text(info), info.description or "") for key, info in [*leaves(), *leaves(Matrix)]
+    ]
 
 
 def markdown_reference() -> str:
@@ -114,7 +128,7 @@ def markdown_reference() -> str:
         "On the command line `--set section.key=value` overrides a key, its value written as YAML. `resolved.yaml` in "
         "the run's folder holds every value used, and where it came from.",
     ]  # fmt: skip
-    parts: list[tuple[str, type[Section]]] = [("", Experiment), *sections()]
+    parts: list[tuple[str, type[Section]]] = [("", Experiment), *sections(), *sections(Matrix)]
     rows = field_docs()
     for name, model in parts:
         lines += ["", f"## {name or 'Top level'}", "", str(model.__doc__), ""]

@@ -11,10 +11,10 @@ WORDS = 8  # of a plain text are shown, and the rest is its continuation
 PASSAGE = 800  # characters
 
 
-def asked(item: Item, words: int = WORDS) -> str:
-    """What an item asks: a user's first turn, a pair's prompt, or the first `words` of a text."""
+def asked(item: Item) -> str:
+    """What an item asks: a user's first turn, a pair's prompt, or how a text begins."""
     found = next((turn.text for turn in item.turns if turn.role in ("user", "prompt")), None)
-    return found.strip() if found is not None else " ".join(item.text.split()[:words])
+    return found.strip() if found is not None else " ".join(item.text.split()[:WORDS])
 
 
 def system_of(item: Item) -> str | None:
@@ -22,9 +22,9 @@ def system_of(item: Item) -> str | None:
     return next((turn.text for turn in item.turns if turn.role == "system"), None)
 
 
-def continued(item: Item, words: int = WORDS) -> str:
+def continued(item: Item) -> str:
     """What follows there: the answers, or the rest of a text."""
-    return written(item) if item.turns else "".join(item.text.split(maxsplit=words)[words:])
+    return written(item) if item.turns else "".join(item.text.split(maxsplit=WORDS)[WORDS:])
 
 
 def written(item: Item) -> str:

@@ -10,7 +10,7 @@ from assay.core.rundir import STAGES, RunDir
 from assay.pipeline.work import Work
 
 # raised when a stage's results for the same inputs change
-VERSIONS = {"prepare": 2, "plan": 2, "train": 4, "evaluate": 5, "report": 2}
+VERSIONS = {"prepare": 2, "plan": 2, "train": 4, "evaluate": 6, "report": 2}
 
 
 def stage_key(run: RunDir, work: Work, stage: str) -> str:

@@ -90,9 +90,10 @@ def _bring(run: RunDir, work: Work, until: str) -> Outcome:
     done: list[str] = []
     try:
         for stage in STAGES[: STAGES.index(until) + 1]:
-            if _needed(run, work, stage, asked=stage == until):
+            if needed(run, work, stage, asked=stage == until):
                 _refuse_changed_inputs(run, stage)
                 _perform(run, work, stage)
+                Ledger(work.runs_dir).upsert(run)  # should this process be killed, the others know how far it came
                 done.append(stage)
         if until == "prepare" and done:
             stages.show_data(run)
@@ -119,7 +120,7 @@ def _no_failure_left(run: RunDir, until: str) -> None:
             raise GuardError(r.guard, r.why, where=str(run.guards.path), fix=r.fix)
 
 
-def _needed(run: RunDir, work: Work, stage: str, *, asked: bool) -> bool:
+def needed(run: RunDir, work: Work, stage: str, *, asked: bool) -> bool:
     """Whether a stage is to be done. `asked`: it is the one that the command names."""
     finished = run.finished(stage)
     if finished is None:

@@ -42,7 +42,7 @@ def overview(c: Comparison) -> Table:
             gain(own),
             NONE if pair is None else difference(pair),
             NONE if pair is None else p_text(pair.p_holm).removeprefix("p = ").removeprefix("p "),
-            "the reference" if pair is None else OUTCOMES.get(pair.outcome, pair.outcome),
+            "reference" if pair is None else OUTCOMES.get(pair.outcome, pair.outcome),
             *(cost(spent[key]) for key in ("train_seconds", "train_tokens_per_s", "peak_memory", "saved_bytes")),
         )
         for entry, own, pair, spent in zip(c.entries, c.qualities, pairs, c.costs, strict=True)

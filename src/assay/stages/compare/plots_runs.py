@@ -20,6 +20,7 @@ SERIES = 8  # colours and patterns; so many entries are drawn as lines, the firs
 _HEIGHT = 200  # pixels of a chart of lines, as in the style sheet
 _BEGINNING = 0.1  # of the steps: what comes before does not decide how high the figure reaches
 _LINE = 15  # pixels that a name takes
+_WIDE, _LETTER = 520, 7.5  # pixels of that plot on a wide screen, and of a letter of a name
 _TALL = 320  # pixels of a plot of quality against cost
 
 Marks = list[tuple[float, str]]  # places on an axis, and what stands there
@@ -293,12 +294,38 @@ def _spot(spot: Spot, scale: Scale, y: Callable[[float], float], *, on_front: bo
 
 
 def _spot_names(spots: Sequence[Spot], scale: Scale, y: Callable[[float], float]) -> list[Markup]:
-    """Names beside the spots: to the right in the left part, to the left in the right one, and moved apart."""
+    """A name beside each spot: at the first of several places where it covers neither a spot nor another name.
+
+    Widths are reckoned for a figure of `_WIDE` pixels; in a narrower one names may touch.
+    """
+    centres = [(scale.at(spot.cost) * _WIDE / 100, y(spot.quality)) for spot in spots]
+    taken = [(x - 8, x + 8, at - 8, at + 8) for x, at in centres]
     parts = []
-    for right in (False, True):
-        own = [spot for spot in spots if (scale.at(spot.cost) > 60) == right]
-        places = apart([y(spot.quality) + 4 for spot in own], _LINE, _TALL - 50)
-        for spot, place in zip(own, places, strict=True):
-            side, away = ("end", -11) if right else ("start", 11)
-            parts.append(svg_text(scale.at(spot.cost), round(place), spot.name, f"halo s{spot.series}", side, away))
+    for spot, (x, at) in zip(spots, centres, strict=True):
+        long = _LETTER * len(spot.name)
+        places = [
+            ("start", 11, 4), ("end", -11, 4), ("middle", 0, -12), ("middle", 0, 20), ("start", 11, 20),
+            ("end", -11, 20), ("start", 11, -12), ("end", -11, -12),
+        ]  # fmt: skip
+        boxes = [_box(side, x + dx, at + dy, long) for side, dx, dy in places]
+        free = next((n for n, box in enumerate(boxes) if _fits(box, taken)), 0)
+        side, dx, dy = places[free]
+        taken.append(boxes[free])
+        parts.append(svg_text(scale.at(spot.cost), round(at + dy), spot.name, f"halo s{spot.series}", side, dx))
     return parts
+
+
+Box = tuple[float, float, float, float]  # left, right, top, bottom
+
+
+def _box(side: str, x: float, baseline: float, long: float) -> Box:
+    """What a name covers, in pixels."""
+    left = {"start": x, "end": x - long, "middle": x - long / 2}[side]
+    return left, left + long, baseline - 11, baseline + 3
+
+
+def _fits(box: Box, taken: Sequence[Box]) -> bool:
+    """Whether a box lies in the figure and covers none that is taken."""
+    left, right, top, bottom = box
+    inside = left > 0.09 * _WIDE and right < _WIDE
+    return inside and all(right < a or left > b or bottom < c or top > d for a, b, c, d in taken)

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from assay.core.files import sha256_json
-from assay.core.records import Decoding, Item
+from assay.core.records import Item
 from assay.data.passages import asked, continued, system_of
-from assay.model.generate import generate
 from assay.stats.intervals import share_interval
 from assay.text.asking import Asking
 from assay.text.metrics.adherence import Adherence, Refusal, train
@@ -63,29 +62,24 @@ class Ear:
         }
 
 
-def learn(
-    model: Any, asking: Asking, training: Sequence[Item], dev: Sequence[Item], decoding: Decoding, *, seed: int
-) -> Ear:
-    """Have the base continue the beginnings of texts, and learn what tells its continuations from the texts' own.
+def beginnings(asking: Asking, items: Sequence[Item]) -> list[list[int]]:
+    """What the base is given of each item, to go on from."""
+    return [asking.ids(asked(item), system=system_of(item)) for item in items]
+
+
+def learn(generated: Sequence[str], training: Sequence[Item], dev: Sequence[Item]) -> Ear:
+    """Learn what tells the base's continuations from the texts' own.
 
     Args:
-        model: the base.
-        asking: how it is asked.
+        generated: how the base goes on from the beginning of each item, those of training first.
         training: items to learn from.
         dev: items of other groups, to calibrate on.
-        decoding: as the prompts are continued.
-        seed: of the draws.
 
     Raises:
         MachineError: scikit-learn, of the extra `metrics`, is not installed.
     """
     items = [*training, *dev]
-    beginnings = [asking.ids(asked(item), system=system_of(item)) for item in items]
-    generated = generate(
-        model, asking.encoder.tokenizer, beginnings, stops=asking.encoder.stops, decoding=decoding,
-        seeds=[seed + n for n in range(len(items))],
-    )  # fmt: skip
-    both = equal_length({BASE: [one.text for one in generated], OWN: [continued(item) for item in items]})
+    both = equal_length({BASE: list(generated), OWN: [continued(item) for item in items]})
     texts, labels, dev_texts, dev_labels = list[str](), list[str](), list[str](), list[str]()
     for label in (BASE, OWN):
         for number, text in zip(both.kept, both.arms[label], strict=True):

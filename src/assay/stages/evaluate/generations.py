@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from assay.core.others import Others
 from assay.core.records import Decoding, Item
+from assay.core.rundir import now
 from assay.core.usage import own_peak
-from assay.model.adapters import causal
 from assay.model.generate import ROWS, Clock, Generation, generate
 from assay.text.asking import EXAMPLE_BYTES
 from assay.text.suites import Prompt
@@ -22,12 +22,6 @@ from assay.text.tokens import Encoder
 
 ALONE = 3  # prompts that are continued one at a time, for the time to the first token
 ALONE_TOKENS = 32
-
-
-def room(model: PreTrainedModel | PeftModel, decoding: Decoding) -> int:
-    """The longest prompt, in tokens, behind which a model has positions for all new tokens."""
-    positions = getattr(causal(model).config, "max_position_embeddings", None) or sys.maxsize
-    return int(positions) - decoding.max_new_tokens
 
 
 def examples(items: Sequence[Item], count: int, *, seed: int) -> list[Item]:
@@ -56,9 +50,10 @@ def continue_all(
     """Continue every prompt; prompt i has seed `seed` + i, in every arm alike.
 
     The cost: new tokens per second of batches of up to 16, peak memory of the process meanwhile, and, of the first
-    three prompts one at a time, tokens per second and the median seconds until the first token.
+    three prompts one at a time, tokens per second and the median seconds until the first token; when that was, and how
+    many cores other processes kept busy meanwhile.
     """
-    together, alone = Clock(), Clock()
+    together, alone, others = Clock(), Clock(), Others()
     seeds = [seed + i for i in range(len(prompts))]
     with own_peak() as peak:
         found = generate(
@@ -78,6 +73,8 @@ def continue_all(
             "tokens_per_s_alone": _pace(alone),
             "first_token_s": statistics.median(alone.first) if alone.first else None,
             "peak_memory": peak.bytes,
+            "measured": now(),
+            **others.record(),
         },
     )
 

@@ -14,7 +14,6 @@ class Protocol:
     """What of the experiment decides an evaluation; `window` and `stride` are in tokens, effects in bits per byte."""
 
     kind: str
-    seed: int
     split_seed: int
     window: int
     stride: int
@@ -46,14 +45,13 @@ def protocol(experiment: Experiment) -> Protocol:
     chosen = {"the best checkpoint": t.result == "best", "the early stop": t.patience is not None}
     return Protocol(
         kind=experiment.adapter.kind,
-        seed=experiment.seed,
         split_seed=experiment.data.split.seed,
         window=e.window,
         stride=e.stride or e.window,
         max_bytes_per_group=e.max_bytes_per_group,
         prompts=e.prompts,
         examples=e.examples,
-        decoding=Decoding(**e.decoding.model_dump()),
+        decoding=e.decoding.decoding(),
         retain=list(e.retain),
         retain_margin=e.retain_margin,
         questions=list(e.questions),
