@@ -76,11 +76,11 @@ def test_weights_are_kept_with_the_comparison(tmp_path, runs, capsys) -> None:
     ("weights", "words"),
     [
         (["quality"], "'quality' is no weight"),
-        (["=3"], "'=3' is no weight"),
+        (["=3"], "'' is no criterion"),
         (["quality=much"], "'quality=much' is no weight"),
-        (["quality=-1"], "'quality=-1' is no weight"),
-        (["quality=nan"], "'quality=nan' is no weight"),
-        (["quality=inf"], "'quality=inf' is no weight"),
+        (["quality=-1"], "quality has the weight -1"),
+        (["quality=nan"], "quality has the weight nan"),
+        (["quality=inf"], "quality has the weight inf"),
         (["quality=1", "quality=2"], "quality has two weights"),
     ],
 )

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from assay.cli.tables import table
 from assay.core.console import Console
-from assay.core.errors import GuardError, InputError
+from assay.core.errors import GuardError
 from assay.core.ledger import resolve_run
 from assay.core.words import failed_validity
 from assay.stages.compare import compare_tables
 from assay.stages.compare.compare_files import default_folder, write_comparison
 from assay.stages.compare.runs import Comparison
 from assay.stages.compare.runs import compare as compared
+from assay.stages.compare.selection import parse_weights
 
 STATUSES = {"warn": "warning", "fail": "FAILED"}
 
@@ -53,29 +54,8 @@ def text(c: Comparison) -> str:
         lines += [f"  {r.guard}: {STATUSES[r.status]}: {r.why}" for r in pair.guards if r.status in STATUSES]
     for one in c.failed:
         lines += ["", f"{one.name}: failed: {one.why}"]
+    if c.selection and c.pairs:
+        lines += ["", "choosing one:", *(f"  {sentence}" for sentence in c.selection.sentences)]
     if c.not_concluded:
         lines += ["", "what may not be concluded:", *(f"  {sentence}" for sentence in c.not_concluded)]
     return "\n".join(lines)
-
-
-def parse_weights(texts: Sequence[str]) -> dict[str, float] | None:
-    """``["quality=3", "memory=1"]`` as numbers; None where there are none.
-
-    Raises:
-        InputError: one is not ``name=number``, is below 0, or is given twice.
-    """
-    found: dict[str, float] = {}
-    for given in texts:
-        name, _, number = given.partition("=")
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = -1.0
-        if not name or not 0 <= weight < float("inf"):
-            raise InputError(
-                f"{given!r} is no weight of a criterion", where="--weights", fix="give name=number, as in quality=3"
-            )
-        if name in found:
-            raise InputError(f"{name} has two weights", where="--weights", fix="give each criterion one weight")
-        found[name] = weight
-    return found or None

@@ -12,6 +12,7 @@ from assay.core.rundir import RunDir
 from assay.core.words import count, listed
 from assay.stages.compare import checks
 from assay.stages.compare.changes import Changes, changes
+from assay.stages.compare.conclusions import not_concluded
 from assay.stages.compare.costs import Costs, costs
 from assay.stages.compare.curves import Curves, curves
 from assay.stages.compare.entries import Entry, Failed, entries, label
@@ -25,6 +26,7 @@ from assay.stages.compare.measured import (
     quality,
 )
 from assay.stages.compare.one_change import one_change
+from assay.stages.compare.selection import Selection, select
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
 from assay.stats.seeds import SeedVariance, seed_p
@@ -79,7 +81,7 @@ class Comparison:
 
     `qualities`, `costs` and `curves` are in the order of `entries`; `pairs` has one for each entry but the first.
     `weights` are the user's, of the criteria by which a model is chosen. `not_concluded` are sentences on what may not
-    be concluded from it.
+    be concluded from it. `selection` weighs the entries against each other.
     """
 
     entries: tuple[Entry, ...]
@@ -93,6 +95,7 @@ class Comparison:
     one_tokenizer: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     not_concluded: tuple[str, ...] = ()
+    selection: Selection | None = None
 
     @property
     def guards(self) -> list[GuardRecord]:
@@ -141,6 +144,7 @@ class Comparison:
             "one_tokenizer": self.one_tokenizer,
             "settings": dict(self.settings),
             "not_concluded": self.not_concluded,
+            "selection": self.selection and self.selection.as_json(),
         }
         return {key: _listed(value) for key, value in found.items()}
 
@@ -185,17 +189,20 @@ def comparison(
     checks.check_together([run for side in sides for run in side])
     missing = {one.name for one in failed} - {entry.name for entry in entries}
     one_tokenizer = len({run.settings["tokenizer_sha256"] for side in sides for run in side}) == 1
+    pairs, spent = _pairs(entries, sides, len(missing)), costs(sides)
     return Comparison(
         tuple(entries),
         tuple(quality(side, one_tokenizer=one_tokenizer) for side in sides),
-        tuple(_pairs(entries, sides, len(missing))),
+        tuple(pairs),
         changes(sides),
-        tuple(costs(sides)),
+        tuple(spent),
         curves(sides),
         tuple(failed),
         weights,
         one_tokenizer,
         {key: sides[0][0].settings.get(key) for key in ("window", "stride", "bos_rule", "max_bytes_per_group")},
+        tuple(not_concluded(entries, sides, pairs, spent, [one.name for one in failed])),
+        select(entries, weights, sides=sides),
     )
 
 
