@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from py3langid import langid
 
 from assay.core.cache import cache_dir
 from assay.core.files import write_json, write_text
@@ -44,6 +47,20 @@ evaluate:
     max_new_tokens: 7                    # file
     temperature: 0.5                     # default
 """
+
+
+@pytest.fixture(autouse=True)
+def _leave_what_stays() -> None:
+    """What was imported and made before this test stays: stages collect garbage, and need not look through it."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_model_of_languages() -> Iterator[None]:
+    """Each preparation lets py3langid's model go, for its memory; here it is read from its file once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(langid, "_load_model_file", functools.cache(langid._load_model_file))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.api import (
         compare,
+        decode,
         evaluate,
         generate,
         guards,
@@ -37,15 +38,15 @@ if TYPE_CHECKING:
     from assay.core.errors import AssayError, GuardError, InputError, Interrupted, MachineError
 
 _API = (
-    "compare", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report",
-    "run", "runs", "score", "show", "sweep", "train",
+    "compare", "decode", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes",
+    "report", "run", "runs", "score", "show", "sweep", "train",
 )  # fmt: skip
 _ERRORS = ("AssayError", "GuardError", "InputError", "Interrupted", "MachineError")
 
 __all__ = [
     "AssayError", "GuardError", "InputError", "Interrupted", "MachineError",
-    "compare", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes", "report",
-    "run", "runs", "score", "show", "sweep", "train",
+    "compare", "decode", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes",
+    "report", "run", "runs", "score", "show", "sweep", "train",
 ]  # fmt: skip
 
 

@@ -21,7 +21,6 @@ from assay.core.describe import describe, guard_rows
 from assay.core.ledger import Ledger, resolve_run
 from assay.core.optional import require_training
 from assay.core.recipes import find_recipes, recipes_dir
-from assay.core.records import Decoding
 from assay.core.rundir import RunDir
 from assay.data.objects import rows_file
 from assay.model.registry import locate, model_rows
@@ -30,8 +29,8 @@ from assay.sweeps.sweep import Swept
 from assay.sweeps.sweep import sweep as do_all
 
 __all__ = [
-    "Loaded", "Outcome", "RunDir", "compare", "evaluate", "generate", "guards", "load_experiment", "models", "plan",
-    "prepare", "recipes", "report", "run", "runs", "score", "show", "sweep", "train",
+    "Loaded", "Outcome", "RunDir", "compare", "decode", "evaluate", "generate", "guards", "load_experiment", "models",
+    "plan", "prepare", "recipes", "report", "run", "runs", "score", "show", "sweep", "train",
 ]  # fmt: skip
 
 Named = str | Path | RunDir
@@ -233,15 +232,51 @@ def generate(
     prompts: Sequence[str],
     *,
     which: str = "tuned",
-    max_new_tokens: int = 60,
-    temperature: float = 0.8,
-    top_p: float = 0.95,
-    seed: int = 42,
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
     runs_dir: Path | str = RUNS,
+    **others: float,
 ) -> list[str]:
-    """The new text behind each prompt, from a run's `tuned` model or its `base`."""
+    """The new text behind each prompt, from a run's `tuned` model or its `base`.
+
+    Args:
+        target: a trained run.
+        prompts: texts to go on from.
+        which: ``tuned`` or ``base``.
+        max_new_tokens: this and the next two, and `others`, the remaining keys of `evaluate.decoding`: without any of
+            them the run's preset (`decode`) decides, else `evaluate.decoding`; with any, that with these in place.
+        temperature: 0 takes the likeliest token each time.
+        top_p: the share of the likeliest tokens that is drawn from.
+        seed: of the draws; None: the run's.
+        runs_dir: the folder that holds all runs.
+        others: ``repetition_penalty=1.2``, ``no_repeat_ngram=3``, ...
+    """
+    named = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, **others}
+    given = [f"evaluate.decoding.{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+    how = byhand.manner(_name(target), runs_dir=Path(runs_dir), overrides=given)
     talker = byhand.session(_name(target), runs_dir=Path(runs_dir), which=which, console=Console(quiet=True))
-    return talker.generate(prompts, Decoding(max_new_tokens, temperature, top_p), seed=seed)
+    seed = how.seed if seed is None else seed
+    return talker.generate([how.setting.put(text) for text in prompts], how.setting.decoding, seed=seed)
+
+
+def decode(
+    target: Named, *, overrides: Sequence[str] = (), runs_dir: Path | str = RUNS, quiet: bool = True
+) -> dict[str, Any]:
+    """Try the settings of the section `decode` on a trained run, choose one and confirm it; the table of it all.
+
+    Args:
+        target: a trained run.
+        overrides: ``decode.key=value``.
+        runs_dir: the folder that holds all runs.
+        quiet: no notes and no progress on standard error.
+
+    Raises:
+        InputError: the run has not been trained, or a setting or prompt does not stand.
+        MachineError: the installed library cannot do one of the settings.
+    """
+    return byhand.decoded(_name(target), runs_dir=Path(runs_dir), overrides=overrides, console=Console(quiet=quiet))
 
 
 def score(base: str, texts: Sequence[str], *, window: int = 512, stride: int | None = None) -> list[dict[str, Any]]:

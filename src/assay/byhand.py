@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.config.load import load_experiment
+from assay.config.load import Loaded, load_experiment
 from assay.core.cache import cache_dir
 from assay.core.console import Console
 from assay.core.errors import InputError
 from assay.core.files import read_json
 from assay.core.ledger import existing_run, resolve_run
 from assay.core.optional import require_training
-from assay.core.rundir import RunDir
-from assay.model.registry import locate, tokenizer_at_hand, trainable_as
+from assay.core.records import Decoding, Setting
+from assay.core.rundir import LOOKS, RunDir
+from assay.model.registry import BaseRef, locate, tokenizer_at_hand, trainable_as
 
 if TYPE_CHECKING:
     from assay.model.session import Session
@@ -45,14 +47,23 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
     Raises:
         InputError: the run has not been trained.
     """
-    console = console or Console()
+    run, loaded, base = _trained(target, runs_dir)
+    from assay.model.session import open_session
+
+    e = loaded.experiment
+    return open_session(
+        run, base, cache_dir(), kind=e.adapter.kind, chat_template=e.data.chat_template, system=e.data.system_prompt,
+        which=which, console=console or Console(),
+    )  # fmt: skip
+
+
+def _trained(target: str, runs_dir: Path, overrides: Sequence[str] = ()) -> tuple[RunDir, Loaded, BaseRef]:
+    """A trained run, its experiment, and the base that it was trained on."""
     run = resolve_run(target, runs_dir)
     if run.finished("train") is None:
         raise InputError("has not been trained yet", where=str(run.path), fix=f"assay run {target}")
     require_training()
-    from assay.model.session import open_session
-
-    loaded = load_experiment(run.resolved)
+    loaded = load_experiment(run.resolved, overrides)
     base = locate(loaded.experiment.base, cache_dir())
     if base.hash != read_json(run.identity)["base"]["hash"]:
         raise InputError(
@@ -60,11 +71,76 @@ def session(target: str, *, runs_dir: Path, which: str = "tuned", console: Conso
             where=f"base: {base.spec}",
             fix="restore it, or train again with --new",
         )
-    e = loaded.experiment
-    return open_session(
-        run, base, cache_dir(), kind=e.adapter.kind, chat_template=e.data.chat_template, system=e.data.system_prompt,
-        which=which, console=console,
-    )  # fmt: skip
+    return run, loaded, base
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run's model is asked by hand: decoding, the words around a prompt, the seed, and where this comes from."""
+
+    setting: Setting
+    seed: int
+    note: str | None = None
+
+
+def manner(target: str, *, runs_dir: Path, overrides: Sequence[str] = ()) -> Manner:
+    """How to generate with a run: its preset, which `assay decode` chose, else `evaluate.decoding`.
+
+    An override of a key of `evaluate.decoding` leaves the preset aside; so does one that was chosen for other weights.
+
+    Raises:
+        InputError: there is no such run, or an override does not stand.
+    """
+    run = resolve_run(target, runs_dir)
+    experiment = load_experiment(run.resolved, overrides).experiment
+    own = Setting("evaluate.decoding", experiment.evaluate.decoding.decoding())
+    if not run.preset.is_file():
+        return Manner(own, experiment.seed)
+    preset = read_json(run.preset)
+    name = f"the preset {preset['name']}, which assay decode chose"
+    if any(override.strip().startswith("evaluate.decoding.") for override in overrides):
+        return Manner(own, experiment.seed, f"by --set: evaluate.decoding ({own.decoding}) instead of {name}")
+    weights = read_json(run.training)["weights"]["sha256"] if run.training.is_file() else None
+    if preset["weights"] != weights:
+        return Manner(own, experiment.seed, f"evaluate.decoding ({own.decoding}): {name}, was for other weights")
+    setting = Setting(preset["name"], Decoding(**preset["decoding"]), preset["template"], preset["frame"])
+    told = {True: "confirmed on other prompts", False: "not confirmed on other prompts", None: "not confirmed"}
+    words = "" if str(setting.decoding) == setting.name else f" ({setting.decoding})"
+    return Manner(setting, experiment.seed, f"with {name}{words}: {told[preset['confirmed']]}")
+
+
+def decoded(
+    target: str, *, runs_dir: Path, overrides: Sequence[str] = (), console: Console | None = None
+) -> dict[str, Any]:
+    """Try the settings of the experiment's section `decode` on a trained run; the table, also in its decode/table.json.
+
+    Raises:
+        InputError: the run has not been trained, or an override is not of the section `decode`.
+        MachineError: the installed library cannot do one of the settings.
+    """
+    from assay.stages.compare.decoding import write_page
+    from assay.stages.compare.report import write_report
+
+    console = console or Console()
+    run, loaded, base = _trained(target, runs_dir, overrides)
+    foreign = [key for key, origin in loaded.origins.items() if origin == "--set" and not key.startswith("decode.")]
+    given = {override.partition("=")[0].strip() for override in overrides}
+    if set(foreign) & given:
+        raise InputError(
+            f"{min(set(foreign) & given)} does not change a run that is there",
+            where="--set", fix="give keys of the section decode, such as --set decode.seeds=4",
+        )  # fmt: skip
+    from assay.stages.decode.stage import decode
+
+    assistant = loaded.experiment.decode.assistant
+    with run.lock():
+        found = decode(
+            run, loaded.experiment, base, cache_dir(), runs_dir / LOOKS, console,
+            assistant=locate(assistant, cache_dir()) if assistant else None,
+        )  # fmt: skip
+        write_page(run)
+        write_report(run)
+    return found
 
 
 def judged(target: str, *, runs_dir: Path, overrides: Sequence[str] = (), console: Console | None = None) -> RunDir:

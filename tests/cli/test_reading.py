@@ -98,7 +98,8 @@ def test_show_as_json(make_run: Make, call: Callable[..., str]) -> None:
     make_run()
     found = json.loads(call("show", "bard", "--json"))
     assert set(found) == {
-        "run", "verdict", "settings", "stages", "plan", "training", "evaluation", "receipt", "guards"
+        "run", "verdict", "settings", "stages", "plan", "training", "evaluation", "receipt", "preset",
+        "guards",
     }  # fmt: skip
     assert found["verdict"]["outcome"] == "better"
     assert list(found["stages"]) == list(STAGES)

@@ -18,6 +18,7 @@ SURFACE = {
     "sweep": {"experiment", "--runs-dir", "--set", "--plan", "--quiet", "--json"},
     "generate": {"run", "prompts", "--runs-dir", "--set", "--quiet"},
     "chat": {"run", "--runs-dir", "--set", "--quiet"},
+    "decode": {"run", "--runs-dir", "--set", "--quiet", "--json"},
     "show": {"run", "--runs-dir", "--json"},
     "guards": {"run", "--runs-dir", "--json"},
     "compare": {"runs", "--runs-dir", "--out", "--weights", "--json"},

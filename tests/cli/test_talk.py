@@ -11,7 +11,7 @@ import pytest
 from assay.cli.main import main
 from assay.cli.talk import Chat
 from assay.core.console import Console
-from assay.core.records import Decoding
+from assay.core.records import Decoding, Setting
 from assay.core.rundir import RunDir
 
 DECODING = Decoding(max_new_tokens=5, temperature=0.8, top_p=0.9)
@@ -39,7 +39,7 @@ class Parrot:
 
 
 def talk(parrot: Parrot, *lines: str) -> None:
-    Chat(parrot, Console(), seed=7, decoding=DECODING).loop(lines)
+    Chat(parrot, Console(), seed=7, setting=Setting("default", DECODING)).loop(lines)
 
 
 def test_a_conversation_remembers_its_turns(capsys: pytest.CaptureFixture[str]) -> None:

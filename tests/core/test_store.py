@@ -99,3 +99,4 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     first.send_signal(signal.SIGKILL)
     assert second.communicate(timeout=30)[0].split() == ["True", "second"]
     first.communicate()
+    assert [path.name for path in (tmp_path / ".store" / "base").iterdir()] == ["key"]  # nothing half made is left

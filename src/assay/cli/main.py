@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.groups import ListByDefault
 from assay.cli.options import RUNS_DIR, Json, New, Overrides, Quiet, Run, Runs, RunsDir, Target
 from assay.core.console import Console
 from assay.core.errors import AssayError, Interrupted
@@ -33,10 +34,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-runs_app = typer.Typer(
-    help="List the runs, the newest first; `runs rm` deletes, `runs du` weighs.", rich_markup_mode=None
-)
-app.add_typer(runs_app, name="runs", invoke_without_command=True)
+runs_app = typer.Typer(rich_markup_mode=None, cls=ListByDefault)
+app.add_typer(runs_app, name="runs")
 
 RESUMABLE = ("run", "prepare", "plan", "train", "evaluate", "report", "sweep")
 
@@ -148,10 +147,22 @@ def evaluate(
 
 @app.command()
 def report(
-    target: Target, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, new: New = False, quiet: Quiet = False
+    target: Target,
+    runs_dir: RunsDir = RUNS_DIR,
+    overrides: Overrides = None,
+    new: New = False,
+    quiet: Quiet = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Write the story of all the experiment's runs instead; nothing is run.")
+    ] = False,
 ) -> None:
     """Write the verdict and the report."""
-    _stages("report", target, runs_dir, overrides, new, quiet)
+    if history:
+        from assay.cli import listing
+
+        listing.history(target, runs_dir, [*(overrides or ()), *(["--new"] if new else [])], Console(quiet=quiet))
+    else:
+        _stages("report", target, runs_dir, overrides, new, quiet)
 
 
 @app.command()
@@ -200,13 +211,19 @@ def chat(run: Run, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, qu
     talk.chat(run, runs_dir, overrides or (), Console(quiet=quiet))
 
 
-@runs_app.callback()
-def runs(context: typer.Context, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
-    """List the runs, the newest first; `runs rm` deletes, `runs du` weighs."""
-    if context.invoked_subcommand is None:
-        from assay.cli import reading
+@app.command()
+def decode(
+    run: Run, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, quiet: Quiet = False, json: Json = False
+) -> None:
+    """Try ways to generate, choose one, confirm it on other prompts (decode)."""
+    from assay.cli import decoding
 
-        reading.runs(runs_dir, json, Console())
+    decoding.decode(run, runs_dir, overrides or (), json, Console(quiet=quiet))
+
+
+@runs_app.callback()
+def runs(runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
+    """List the runs, the newest first (`runs list --help`: filters, sorting, CSV); delete and weigh them."""
 
 
 # An option given before `rm` or `du` counts as well as one given behind it.
@@ -217,6 +234,55 @@ _RunsDirAgain = Annotated[
 
 def _outer(context: typer.Context, name: str) -> Any:
     return context.parent.params[name] if context.parent else None
+
+
+@runs_app.command("list")
+def runs_list(
+    context: typer.Context,
+    filters: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILTER]...",
+            help="Conditions that must all hold, each in quotes: 'status=failed', 'adapter.rank>=8', "
+            "'difference>0.05', 'created>=2026-11-01', 'base~smollm' (a piece of it), 'rank=none' (undefined).",
+        ),
+    ] = None,
+    runs_dir: _RunsDirAgain = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort", metavar="KEY", help="By a column or a setting, smallest first.", show_default="newest first"
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="At most so many.", show_default="50; all as JSON or CSV"),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", metavar="KEY,KEY", help="Show these columns and settings.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write all columns and settings, for a spreadsheet.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the runs that all filters hold for; the word `list` may be left out."""
+    from assay.cli import listing
+    from assay.core.ledger_query import Query
+
+    shown = [key.strip() for key in (columns or "").split(",") if key.strip()]
+    query = Query(filters or (), sort, reverse, limit, shown)
+    where = runs_dir or _outer(context, "runs_dir")
+    listing.runs(query, where, csv, json or bool(_outer(context, "json")), Console())
+
+
+@runs_app.command("reindex")
+def runs_reindex(context: typer.Context, runs_dir: _RunsDirAgain = None, quiet: Quiet = False) -> None:
+    """Read every run again, as after copying runs here from another machine; say what could not be read."""
+    from assay.cli import listing
+
+    listing.reindex(runs_dir or _outer(context, "runs_dir"), Console(quiet=quiet))
 
 
 @runs_app.command("rm")

@@ -1,4 +1,4 @@
-"""The commands that read runs: `runs` (with `rm` and `du`), `show` and `guards`."""
+"""The commands that read runs: `runs rm` and `runs du`, `show`, `guards` and `compare`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,14 @@ from assay.core.explain import CLASSES, explain
 from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
-from assay.core.ledger import Ledger, resolve_run
+from assay.core.ledger import resolve_run
 from assay.core.others import shared
 from assay.core.receipt import training_peak
+from assay.core.records import Decoding
 from assay.core.rundir import STAGES, RunDir
-from assay.core.words import OUTCOMES, by_guard, count, unrecorded
+from assay.core.words import by_guard, count, unrecorded
 
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
-
-
-def runs(runs_dir: Path, as_json: bool, console: Console) -> None:
-    """List all runs, the newest first."""
-    rows = Ledger(runs_dir).rows()
-    if as_json:
-        console.json([{**row, "path": str(runs_dir / row["path"])} for row in rows])
-        return
-    if not rows:
-        console.result(f"no runs in {runs_dir} yet: `assay run EXPERIMENT` makes one")
-        return
-    header = ("run", "experiment", "created", "status", "verdict", "gain in bits per byte", "training", "memory")
-    console.result(table(header, [_line(row) for row in rows]))
-
-
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
-    status = row["status"] + (f" ({row['guard']})" if row["guard"] else "")
-    if row["status"] == "unfinished":
-        status += f" after {row['stage']}" if row["stage"] else ""
-    # a gain without a verdict is not shown here: `assay show` has it, with what is wrong
-    gain = difference(row["difference"], row["low"], row["high"]) if row["outcome"] else "-"
-    return (
-        row["id"],
-        row["experiment"],
-        (row["created"] or "-").replace("T", " ").removesuffix("+00:00"),
-        status,
-        OUTCOMES.get(row["outcome"], row["outcome"] or "-"),
-        gain,
-        "-" if row["train_seconds"] is None else duration(row["train_seconds"]),
-        memory(row["peak_memory"]),
-    )
 
 
 def remove(names: list[str], runs_dir: Path, console: Console) -> None:
@@ -100,6 +70,7 @@ def show(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
         _settings_lines(found["settings"]),
         _stage_lines(found["stages"]),
         _cost_lines(found["plan"], found["training"], found["stages"]),
+        _preset_lines(found["preset"]),
         [guard_line(run)] + ([f"report: {run.report}"] if run.report.is_file() else []),
     ]
     console.result("\n\n".join("\n".join(lines) for lines in sections if lines))
@@ -129,6 +100,14 @@ def _verdict_lines(found: dict[str, Any]) -> list[str]:
         f"base {base}, tuned {tuned} bits per byte; gain {difference(gain['mean'], gain['low'], gain['high'])} "
         f"over {count(gain['n_groups'], 'held-out group')}",
     ]
+
+
+def _preset_lines(preset: dict[str, Any]) -> list[str]:
+    if not preset:
+        return []
+    words = str(Decoding(**preset["decoding"]))
+    full = "" if words == preset["name"] else f" ({words})"
+    return [f"preset for generating: {preset['name']}{full}; {preset['sentence']}"]
 
 
 def _stage_lines(stages: dict[str, Any]) -> list[str]:

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from assay.config.load import load_experiment
-from assay.config.schema import Experiment
+from pydantic import ValidationError
+
+from assay.cli.tables import table
+from assay.config.decode import DecodingConfig
+from assay.config.schema import allowed
+from assay.config.values import near
 from assay.core.console import Console
-from assay.core.errors import InputError
-from assay.core.ledger import resolve_run
-from assay.core.records import Decoding
+from assay.core.errors import InputError, MachineError
+from assay.core.records import Decoding, Setting
+
+if TYPE_CHECKING:
+    from assay.byhand import Manner
 
 HELP = """\
 /tuned            answer with the tuned model
 /base             answer with the base model
+/set KEY=VALUE... decode otherwise: /set temperature=0.7 top_p=0.9; /settings lists the keys
 /temperature X    0 always takes the likeliest token; higher is bolder
+/greedy           always the likeliest token, nothing else
+/preset           back to how the conversation began
+/settings         show how tokens are chosen
 /clear            forget what was said
 /quit             end (so does the end of the input)"""
 
@@ -48,7 +58,7 @@ def generate(name: str, prompts: list[str], runs_dir: Path, overrides: Sequence[
     Raises:
         InputError: there is no such run, or no prompt.
     """
-    experiment = _experiment(name, runs_dir, overrides)
+    how = _manner(name, runs_dir, overrides)
     if not prompts:
         if sys.stdin.isatty():
             console.note("type a prompt, and end it with Ctrl-D on a line of its own")
@@ -56,7 +66,9 @@ def generate(name: str, prompts: list[str], runs_dir: Path, overrides: Sequence[
     if not prompts or not all(prompts):
         raise InputError("the prompt is empty", fix="assay generate RUN 'Once upon a time'")
     talker = _talker(name, runs_dir, console)
-    answers = talker.generate(prompts, _decoding(experiment), seed=experiment.seed)
+    if how.note:
+        console.note(how.note)
+    answers = talker.generate([how.setting.put(text) for text in prompts], how.setting.decoding, seed=how.seed)
     console.result("\n\n".join(prompt + answer for prompt, answer in zip(prompts, answers, strict=True)))
 
 
@@ -66,9 +78,11 @@ def chat(name: str, runs_dir: Path, overrides: Sequence[str], console: Console) 
     Raises:
         InputError: there is no such run.
     """
-    experiment = _experiment(name, runs_dir, overrides)
+    how = _manner(name, runs_dir, overrides)
     talker = _talker(name, runs_dir, console)
-    Chat(talker, console, seed=experiment.seed, decoding=_decoding(experiment)).loop(_lines())
+    if how.note:
+        console.note(how.note)
+    Chat(talker, console, seed=how.seed, setting=how.setting).loop(_lines())
 
 
 def _talker(name: str, runs_dir: Path, console: Console) -> Talker:
@@ -77,13 +91,10 @@ def _talker(name: str, runs_dir: Path, console: Console) -> Talker:
     return session(name, runs_dir=runs_dir, which="tuned", console=console)
 
 
-def _experiment(name: str, runs_dir: Path, overrides: Sequence[str]) -> Experiment:
-    run = resolve_run(name, runs_dir)
-    return load_experiment(run.resolved, overrides).experiment
+def _manner(name: str, runs_dir: Path, overrides: Sequence[str]) -> Manner:
+    from assay.byhand import manner
 
-
-def _decoding(experiment: Experiment) -> Decoding:
-    return Decoding(**experiment.evaluate.decoding.model_dump())
+    return manner(name, runs_dir=runs_dir, overrides=overrides)
 
 
 def _lines() -> Iterator[str]:
@@ -103,9 +114,9 @@ def _lines() -> Iterator[str]:
 class Chat:
     """A conversation with one run's two models, of which one answers at a time."""
 
-    def __init__(self, talker: Talker, console: Console, *, seed: int, decoding: Decoding) -> None:
+    def __init__(self, talker: Talker, console: Console, *, seed: int, setting: Setting) -> None:
         self._talker, self._console = talker, console
-        self._seed, self._decoding = seed, decoding
+        self._seed, self._setting, self._decoding = seed, setting, setting.decoding
         self._messages: list[dict[str, str]] = []
 
     def loop(self, lines: Iterable[str]) -> None:
@@ -125,37 +136,88 @@ class Chat:
         if command in ("/tuned", "/base"):
             self._talker.which = command.removeprefix("/")
             self._console.note(f"the {self._talker.which} model answers")
-        elif command == "/temperature":
-            self._set_temperature(value.strip())
+        elif command in ("/set", "/temperature"):
+            self._set(f"temperature={value.strip()}" if command == "/temperature" else value)
+        elif command == "/greedy":
+            self._use(Decoding(self._decoding.max_new_tokens, 0.0, 1.0))
+        elif command == "/preset":
+            self._use(self._setting.decoding)
+        elif command == "/settings":
+            self._console.note(settings_text(self._decoding))
         elif command == "/clear":
             self._messages = []
             self._console.note("forgotten")
         else:
             self._console.note(HELP if command == "/help" else f"there is no command {command}\n{HELP}")
 
-    def _set_temperature(self, value: str) -> None:
-        try:
-            temperature = float(value)
-        except ValueError:
-            temperature = -1.0
-        if not 0 <= temperature < float("inf"):
-            self._console.note(
-                f"{value or 'nothing'!r} is no temperature: give a number from 0 up, as in /temperature 0.7"
-            )
-            return
-        self._decoding = replace(self._decoding, temperature=temperature)
-        self._console.note(f"temperature {temperature:g}")
+    def _set(self, text: str) -> None:
+        found = changed(self._decoding, text)
+        if isinstance(found, str):
+            self._console.note(found)
+        else:
+            self._use(found)
+
+    def _use(self, decoding: Decoding) -> None:
+        self._decoding = decoding
+        self._console.note(f"{decoding}, at most {decoding.max_new_tokens} tokens")
 
     def _answer(self, text: str) -> None:
-        self._messages.append({"role": "user", "content": text})
+        text = self._setting.put(text)
+        messages = [*self._messages, {"role": "user", "content": text}]
         if self._talker.has_template:
-            pieces = self._talker.chat_stream(self._messages, self._decoding, seed=self._seed)
+            pieces = self._talker.chat_stream(messages, self._decoding, seed=self._seed)
         else:
             pieces = self._talker.stream(text, self._decoding, seed=self._seed)
         answer = []
-        for piece in pieces:
-            answer.append(piece)
-            self._console.write(piece)
+        try:
+            for piece in pieces:
+                answer.append(piece)
+                self._console.write(piece)
+        except MachineError as error:  # a setting that this machine cannot do ends no conversation
+            self._console.note(f"{error}\n/preset goes back to how the conversation began")
+            return
         self._console.write("\n")
-        self._messages.append({"role": "assistant", "content": "".join(answer)})
+        self._messages = [*messages, {"role": "assistant", "content": "".join(answer)}]
         self._seed += 1  # asked the same again, a sampled answer differs
+
+
+def changed(decoding: Decoding, text: str) -> Decoding | str:
+    """A way to choose tokens with some ``key=value`` set anew, or what is wrong with them in words."""
+    fields = DecodingConfig.model_fields
+    values: dict[str, Any] = asdict(decoding)
+    if not text.split():
+        return "nothing to set: give keys with their values, as in /set temperature=0.7 top_p=0.9"
+    for part in text.split():
+        key, equals, given = part.partition("=")
+        if key not in fields:
+            return f"there is no key {key}: {near(key, list(fields)) or 'the keys are ' + ', '.join(fields)}"
+        value = _number(given)
+        try:
+            # alone, so that the message is about this value and not about what it stands beside
+            DecodingConfig.model_validate({"temperature": 0.0, "top_k": 2, key: value})
+        except ValidationError:
+            wrong = f"{given!r} is no {key}" if equals else f"{key} has no value"
+            return f"{wrong}: give {allowed(fields[key])}, as in /set {key}={fields[key].default}"
+        values[key] = value
+    found = Decoding(**values)
+    mistake = found.mistake()
+    return found if mistake is None else f"{mistake[0]}: {mistake[1]}"
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def settings_text(decoding: Decoding) -> str:
+    """Every key with its value and what it does; a star marks those that do something."""
+    active = decoding.given()
+    rows = [
+        ("*" if key in active else "", key, f"{value:g}", DecodingConfig.model_fields[key].description or "")
+        for key, value in asdict(decoding).items()
+    ]
+    return f"{decoding}\n{table(('', 'key', 'value', 'meaning'), rows)}"

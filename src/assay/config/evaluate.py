@@ -6,20 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from assay.config.decode import DecodingConfig
 from assay.config.section import Section
 from assay.config.values import LANGUAGES, QUESTIONS, SUITES, Number, Prompts, Specs, Text, problem
-
-
-class DecodingConfig(Section):
-    """How the sample texts are generated; the same for base and tuned."""
-
-    max_new_tokens: int = Field(default=60, ge=1, description="Longest generated text, in tokens.")
-    temperature: Number = Field(
-        default=0.8, ge=0, description="0 always takes the likeliest token; higher is more varied."
-    )
-    top_p: Number = Field(
-        default=0.95, gt=0, le=1, description="Draw from the likeliest tokens that together have this share."
-    )
 
 
 class JudgeConfig(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import os
 import re
 import warnings
@@ -21,6 +20,7 @@ from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.reader import ReaderError
 
+from assay.config.paths import absolute_paths
 from assay.config.problems import (
     LEAVES,
     SECTIONS,
@@ -38,11 +38,9 @@ from assay.config.schema import Experiment, leaves
 from assay.config.section import Section
 from assay.config.sweep import Matrix
 from assay.config.train import LORA_ONLY
-from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, flow, number_like
+from assay.config.values import flow
 from assay.core.errors import InputError
-from assay.core.records import is_name
 
-PATH_KEYS = SOURCE_KEYS | {"base"}
 MAX_DEPTH = 12  # an experiment has six levels
 # of two keys that exclude each other, the one given takes the place of the other
 EXCLUDE = (
@@ -202,7 +200,7 @@ def from_file(text: str, path: Path) -> Given:
             f"the file holds {shown(_plain(tree))}, not keys", where=f"{path}:1:1", fix="write `key: value` lines"
         )
     _collect(tree, "", f"{path}:1:1", str(path), given)
-    _absolute_paths(given.values, Path(os.path.abspath(path)).parent)
+    absolute_paths(given.values, Path(os.path.abspath(path)).parent)
     return given
 
 
@@ -225,7 +223,7 @@ def from_overrides(overrides: Sequence[str]) -> Given:
             _collect({last: value}, head, where, None, given)
         else:
             given.problems.append(unknown_key(key, where))
-    _absolute_paths(given.values, Path.cwd())
+    absolute_paths(given.values, Path.cwd())
     return given
 
 
@@ -337,45 +335,7 @@ def _plain(node: Any) -> Any:
             return Other(str(getattr(node, "value", node)))
 
 
-# --- paths ---
-
-
-def _absolute_paths(values: dict[str, Any], folder: Path) -> None:
-    for key in PATH_KEYS & values.keys():
-        values[key] = _absolute_value(key, values[key], folder)
-    # of keys that change from run to run, each of the values
-    ablations, space = values.get("ablations"), values.get("sweep.search.space")
-    factors = list(ablations.values()) if isinstance(ablations, dict) else []
-    for keys in (one for one in [*factors, space] if isinstance(one, dict)):
-        for key in PATH_KEYS & keys.keys():
-            if isinstance(keys[key], list):
-                keys[key] = [_absolute_value(key, value, folder) for value in keys[key]]
-
-
-def _absolute_value(key: str, value: Any, folder: Path) -> Any:
-    named = key in NAMED
-    if key == "base":
-        looks_local = isinstance(value, str) and value.startswith(("./", "../", "/", "~"))
-        local = isinstance(value, str) and value.strip() and (looks_local or (folder / value).is_dir())
-        return os.path.abspath(folder / os.path.expanduser(value)) if local else value
-    if isinstance(value, str) and not number_like(value):
-        return value if named and is_name(value) else _absolute(value, folder)
-    if isinstance(value, list) and key != "evaluate.prompts":  # a list of these is one of texts
-        return [
-            _absolute(one, folder) if isinstance(one, str) and not (named and is_name(one)) else one for one in value
-        ]
-    return value
-
-
-def _absolute(spec: str, folder: Path) -> str:
-    if not spec.strip() or spec.startswith(SCHEMES) or re.match(r"[a-z][a-z0-9+.-]+:", spec):
-        return spec
-    expanded = os.path.expanduser(spec)
-    literal = os.path.abspath(folder / expanded)
-    if os.path.isabs(expanded) or os.path.exists(literal) or not glob.has_magic(spec):
-        return literal
-    # The folder's own brackets are no pattern.
-    return os.path.abspath(os.path.join(glob.escape(str(folder)), expanded))
+# --- small parts ---
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -387,9 +347,6 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
             node = node.setdefault(parent, {})
         node[name] = value
     return tree
-
-
-# --- small parts ---
 
 
 def _two_seeds(seeds: Sequence[int], given: Given) -> list[Problem]:

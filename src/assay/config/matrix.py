@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assay.config.load import PATH_KEYS, Given, Loaded, assembled, from_file, from_overrides, read_text
+from assay.config.load import Given, Loaded, assembled, from_file, from_overrides, read_text
+from assay.config.paths import PATH_KEYS
 from assay.config.problems import Problem, one_message, place_in
 from assay.config.schema import Experiment, leaves
 from assay.config.sweep import Matrix, Range, combinations, how_many, levels

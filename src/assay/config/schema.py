@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from assay.config.data import DataConfig
+from assay.config.decode import DecodeConfig, expand
 from assay.config.evaluate import EvaluateConfig
 from assay.config.section import Section
 from assay.config.sweep import Matrix
@@ -43,11 +44,17 @@ class Experiment(Section):
     adapter: AdapterConfig = Field(default_factory=AdapterConfig, description=str(AdapterConfig.__doc__))
     train: TrainConfig = Field(default_factory=TrainConfig, description=str(TrainConfig.__doc__))
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description=str(EvaluateConfig.__doc__))
+    decode: DecodeConfig = Field(default_factory=DecodeConfig, description=str(DecodeConfig.__doc__))
     track: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = Field(
         default_factory=list,
         description="Where the training's numbers are mirrored as they come; the run's own files stay the record.",
         json_schema_extra={"allowed": "a list of tensorboard, trackio, wandb and mlflow"},
     )
+
+    @model_validator(mode="after")
+    def _decodable(self) -> Self:
+        expand(self.decode, self.evaluate.decoding.decoding())
+        return self
 
 
 def sections(model: type[Section] = Experiment, prefix: str = "") -> Iterator[tuple[str, type[Section]]]:

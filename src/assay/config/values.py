@@ -14,15 +14,23 @@ from pydantic_core import PydanticCustomError
 SCHEMES = ("gutenberg:", "pypi:", "hub:", "https:", "http:")
 # keys whose texts name files
 SOURCE_KEYS = {
-    "data.source", "data.against", "data.split.dev", "data.split.test", "evaluate.harness", "evaluate.prompts",
-    "evaluate.questions", "evaluate.retain",
+    "data.source", "data.against", "data.split.dev", "data.split.test", "decode.confirm", "decode.prompts",
+    "evaluate.harness", "evaluate.prompts", "evaluate.questions", "evaluate.retain",
 }  # fmt: skip
 HELD_OUT = "held-out"
 SUITES = ("anime", "assistant", "gothic", "greentext", "stories")  # prompts that ship
 LANGUAGES = ("de", "en", "es", "fr", "sv")  # generic texts that ship
 QUESTIONS = ("general", "sv")  # question suites that ship
+TEXTS = {"decode.confirm", "decode.prompts", "evaluate.prompts"}  # keys whose lists are lists of texts
 # keys that may name what ships, or what another package knows, instead of a file
-NAMED = {"evaluate.harness", "evaluate.prompts", "evaluate.questions", "evaluate.retain"}
+NAMED = {
+    "decode.confirm",
+    "decode.prompts",
+    "evaluate.harness",
+    "evaluate.prompts",
+    "evaluate.questions",
+    "evaluate.retain",
+}
 TARGETS = ("attention", "all-linear")
 RULES = ("heading", "file", "row", "blocks")  # what groups can be made by, beside a column
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")

@@ -1,11 +1,44 @@
-"""What the machine is, and what its errors mean: memory or disk that has run out. No torch is needed to tell."""
+"""What the machine is, what of it this process may use, and what its errors mean: memory or disk that has run out.
+
+No torch is needed to tell.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
 import platform
+from pathlib import Path
 
 from assay.core.errors import AssayError, InputError, MachineError
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time per period (cgroup v2)
+
+
+def cores() -> int:
+    """The cores that this process may keep busy, one at least.
+
+    Those that it is bound to, where the system binds processes; no more than a container's share of processor time, and
+    no more than OMP_NUM_THREADS. Several runs on one machine keep out of each other's way by either of these.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [bound, _quota(), _wished()]
+    return max(1, min(limit for limit in limits if limit is not None))
+
+
+def _quota() -> int | None:
+    """Whole cores of a container's share; None where there is no limit."""
+    try:
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        return int(quota) // int(period)
+    except (OSError, ValueError):  # not in a container, or `max`
+        return None
+
+
+def _wished() -> int | None:
+    """What OMP_NUM_THREADS asks for; of a list for nested regions its first number."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def processor() -> str:

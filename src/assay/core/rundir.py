@@ -15,6 +15,7 @@ from assay.core.errors import InputError
 from assay.core.files import append_line, read_json, sha256_file, write_json
 from assay.core.guard import GuardBook
 
+LOOKS = "test-looks.jsonl"  # beside the runs: every look at test texts
 STAGES = ("prepare", "plan", "train", "evaluate", "report")
 
 
@@ -148,6 +149,18 @@ class RunDir:
     @property
     def ratings(self) -> Path:
         return self.judged / "ratings.json"
+
+    @property
+    def decode(self) -> Path:
+        return self.path / "decode"  # apart from the stages: it may be tried again at any time
+
+    @property
+    def decoded(self) -> Path:
+        return self.decode / "table.json"
+
+    @property
+    def preset(self) -> Path:
+        return self.decode / "preset.json"
 
     @property
     def report(self) -> Path:

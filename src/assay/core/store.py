@@ -82,6 +82,8 @@ class Store:
                 damaged = tuple(self.damaged(stage, key))
                 if not (damaged and mend):
                     return Entry(self.path(stage, key), made=False, damaged=damaged)
+            for leftover in self.path(stage, key).parent.glob(f".{key}.*.tmp"):  # of one that died at it
+                shutil.rmtree(leftover, ignore_errors=True)
             return Entry(self._put(stage, key, fill), made=True)
         finally:
             lock.release()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any, cast
 
 import torch
@@ -12,15 +14,22 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import (
     GenerationConfig,
+    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
+    MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
     PreTrainedModel,
+    RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
+from assay.core.errors import MachineError
 from assay.core.records import Decoding
 from assay.model.adapters import causal
 from assay.model.load import silent
@@ -69,6 +78,21 @@ class _Draw(LogitsProcessor):
         return scores - noise.log_().to(scores)
 
 
+class _Unpadded(LogitsProcessor):
+    """Shows a processor each row without the padding in front of it, which is no part of what was said.
+
+    Rows of a beam search stand together, so many for each prompt.
+    """
+
+    def __init__(self, inner: LogitsProcessor, padding: Sequence[int]) -> None:
+        self.inner, self.padding = inner, padding
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        each = len(input_ids) // len(self.padding)
+        rows = range(len(input_ids))
+        return torch.cat([self.inner(input_ids[r : r + 1, self.padding[r // each] :], scores[r : r + 1]) for r in rows])
+
+
 class _First(StoppingCriteria):
     """Never stops; notes when the first token was there."""
 
@@ -81,26 +105,71 @@ class _First(StoppingCriteria):
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
-def processors(decoding: Decoding, seeds: Sequence[int]) -> LogitsProcessorList:
-    """What stands between a model's logits and the token taken, one seed per row."""
-    found = LogitsProcessorList()
+def processors(decoding: Decoding, seeds: Sequence[int], padding: Sequence[int] | None = None) -> LogitsProcessorList:
+    """What stands between a model's logits and the token taken: the library's own processors, in its order, and a draw.
+
+    Args:
+        decoding: how tokens are chosen.
+        seeds: one per row.
+        padding: how many tokens of padding stand in front of each row; None: none.
+    """
+    found, padding = LogitsProcessorList(), padding or [0] * len(seeds)
+    if decoding.repetition_penalty != 1:
+        found.append(_Unpadded(RepetitionPenaltyLogitsProcessor(float(decoding.repetition_penalty)), padding))
+    if decoding.no_repeat_ngram:
+        found.append(_Unpadded(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram), padding))
     if decoding.temperature > 0:
-        found.append(TemperatureLogitsWarper(decoding.temperature))
+        found.append(TemperatureLogitsWarper(float(decoding.temperature)))
+        if decoding.top_k:
+            found.append(TopKLogitsWarper(decoding.top_k))
         if decoding.top_p < 1:
             found.append(TopPLogitsWarper(decoding.top_p))
+        if decoding.min_p:
+            found.append(MinPLogitsWarper(decoding.min_p))
+        if decoding.typical_p < 1:
+            found.append(TypicalLogitsWarper(decoding.typical_p))
         found.append(_Draw(seeds))
     return found
 
 
+def check_supported(decoding: Decoding) -> None:
+    """Refuse what the installed library cannot do.
+
+    Raises:
+        MachineError: contrastive search is asked for, and it is not there.
+    """
+    if decoding.penalty_alpha and not hasattr(GenerationMixin, "_contrastive_search"):
+        raise MachineError(
+            f"transformers {metadata.version('transformers')} has no contrastive search: since version 5 it is code "
+            "that would be fetched from the Hub and run, which is not done here",
+            where="penalty_alpha",
+            fix="leave penalty_alpha out; repetition_penalty and no_repeat_ngram work against loops too",
+        )
+
+
 def settings(tokenizer: TextTokenizer, stops: Sequence[int], decoding: Decoding) -> GenerationConfig:
-    """The library's own settings: it takes the likeliest token, and `processors` make that a draw."""
+    """The library's own settings: it takes the likeliest token, or searches; `processors` make the former a draw.
+
+    Raises:
+        MachineError: the installed library cannot do it.
+    """
+    check_supported(decoding)
+    contrastive = {"penalty_alpha": decoding.penalty_alpha, "top_k": decoding.top_k} if decoding.penalty_alpha else {}
     return GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
+        num_beams=decoding.beams,
         eos_token_id=list(stops) or None,
         pad_token_id=_pad(tokenizer),
         bos_token_id=tokenizer.bos,
+        **contrastive,
     )
+
+
+def room(model: PreTrainedModel | PeftModel, decoding: Decoding) -> int:
+    """The longest prompt, in tokens, behind which a model has positions for all new tokens."""
+    positions = getattr(causal(model).config, "max_position_embeddings", None) or sys.maxsize
+    return int(positions) - decoding.max_new_tokens
 
 
 def _pad(tokenizer: TextTokenizer) -> int:
@@ -156,17 +225,18 @@ def _batch(
 ) -> list[list[int]]:
     whole = causal(model)
     width = max(len(prompt) for prompt in prompts)
+    padding = [width - len(prompt) for prompt in prompts]
     ids = torch.full((len(prompts), width), _pad(tokenizer))
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
+        ids[row, padding[row] :] = torch.tensor(prompt)
+        mask[row, padding[row] :] = 1
     with torch.no_grad(), silent():
         out = cast(Any, whole).generate(
             input_ids=ids.to(whole.device),
             attention_mask=mask.to(whole.device),
             generation_config=settings(tokenizer, stops, decoding),
-            logits_processor=processors(decoding, seeds),
+            logits_processor=processors(decoding, seeds, padding),
             stopping_criteria=StoppingCriteriaList([first]),
         )
     new: list[list[int]] = out[:, width:].tolist()

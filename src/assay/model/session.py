@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -18,7 +18,7 @@ from assay.core.files import read_json
 from assay.core.records import Decoding, Role, Turn
 from assay.core.rundir import RunDir
 from assay.model.adapters import causal, load_adapter, load_tuned
-from assay.model.generate import generate, processors, settings
+from assay.model.generate import check_supported, generate, processors, settings
 from assay.model.load import load_base, silent
 from assay.model.registry import BaseRef
 from assay.text.tokens import Encoder
@@ -45,8 +45,9 @@ class Session:
         own = self.system is not None and self.chats and turns[0].role != "system"
         return [Turn("system", str(self.system)), *turns] if own else turns
 
-    def _active(self) -> tuple[PreTrainedModel | PeftModel, Any]:
-        if self.which == "base":
+    def active(self, which: str | None = None) -> tuple[PreTrainedModel | PeftModel, AbstractContextManager[Any]]:
+        """The model that answers (`which`, or the one switched to), and the context in which it does."""
+        if (which or self.which) == "base":
             if self.base is not None:
                 return self.base, nullcontext()
             if isinstance(self.model, PeftModel):
@@ -55,12 +56,17 @@ class Session:
 
     def generate(self, prompts: Sequence[str], decoding: Decoding, *, seed: int) -> list[str]:
         """The new text of each prompt, each drawn with `seed`."""
-        model, switched = self._active()
+        model, switched = self.active()
         with switched:
-            found = generate(
-                model, self.encoder.tokenizer, [self.encoder.prompt(self._asked(prompt)) for prompt in prompts],
-                stops=self.encoder.stops, decoding=decoding, seeds=[seed] * len(prompts),
-            )  # fmt: skip
+            return self._whole(model, [self.encoder.prompt(self._asked(prompt)) for prompt in prompts], decoding, seed)
+
+    def _whole(
+        self, model: PreTrainedModel | PeftModel, prompts: Sequence[list[int]], decoding: Decoding, seed: int
+    ) -> list[str]:
+        found = generate(
+            model, self.encoder.tokenizer, prompts, stops=self.encoder.stops, decoding=decoding,
+            seeds=[seed] * len(prompts),
+        )  # fmt: skip
         return [one.text for one in found]
 
     def stream(self, prompt: str, decoding: Decoding, *, seed: int) -> Iterator[str]:
@@ -68,8 +74,13 @@ class Session:
         yield from self._stream(self._asked(prompt), decoding, seed)
 
     def _stream(self, turns: Sequence[Turn], decoding: Decoding, seed: int) -> Iterator[str]:
-        model, switched = self._active()
+        model, switched = self.active()
         tokenizer = self.encoder.tokenizer
+        check_supported(decoding)  # here, since an error in the thread would be lost
+        if decoding.beams > 1:  # a search knows its text only at the end
+            with switched:
+                yield self._whole(model, [self.encoder.prompt(turns)], decoding, seed)[0]
+            return
         wrapper = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend)
         streamer = TextIteratorStreamer(wrapper, skip_prompt=True, skip_special_tokens=True)
         ids = torch.tensor([self.encoder.prompt(turns)], device=causal(model).device)

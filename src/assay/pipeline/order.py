@@ -93,6 +93,7 @@ def _bring(run: RunDir, work: Work, until: str) -> Outcome:
             if needed(run, work, stage, asked=stage == until):
                 _refuse_changed_inputs(run, stage)
                 _perform(run, work, stage)
+                Ledger(work.runs_dir).upsert(run)  # should this process be killed, the others know how far it came
                 done.append(stage)
         if until == "prepare" and done:
             stages.show_data(run)

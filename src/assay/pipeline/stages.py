@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from assay.core.files import read_json
 from assay.core.guard import GuardBook
+from assay.core.machine import cores
 from assay.core.optional import require_training
-from assay.core.rundir import RunDir
+from assay.core.rundir import LOOKS, RunDir
 from assay.core.store import link_all
 from assay.core.usage import give_back
+from assay.core.words import count
 from assay.model.registry import tokenizer_at_hand
 from assay.pipeline.keys import stage_key
 from assay.pipeline.work import Work
@@ -68,6 +70,7 @@ def _plan(run: RunDir, work: Work) -> list[Path]:
 
 def _train(run: RunDir, work: Work) -> list[Path]:
     require_training()
+    _say_where_threads_are_many(run, work)
     from assay.model.load import load_tokenizer
     from assay.stages.train.stage import train
 
@@ -82,10 +85,20 @@ def _train(run: RunDir, work: Work) -> list[Path]:
 
 def _evaluate(run: RunDir, work: Work) -> list[Path]:
     require_training()
+    _say_where_threads_are_many(run, work)
     from assay.stages.evaluate.stage import evaluate
 
-    looks = work.runs_dir / "test-looks.jsonl"
+    looks = work.runs_dir / LOOKS
     return evaluate(run, work.loaded.experiment, work.base, work.cache, work.store, looks, work.console)
+
+
+def _say_where_threads_are_many(run: RunDir, work: Work) -> None:
+    """A run keeps the number of threads of its plan, as its bits depend on it: where they share cores it is slow."""
+    planned, here = read_json(run.plan)["decisions"]["threads"], cores()
+    if planned > here:
+        work.console.note(
+            f"planned for {planned} threads, and {count(here, 'core')} may be used now: slower, the same bit for bit"
+        )
 
 
 def _report(run: RunDir, work: Work) -> list[Path]:

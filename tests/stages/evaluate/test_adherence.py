@@ -62,3 +62,8 @@ def test_a_base_that_writes_like_the_data_teaches_nothing(taught: Any) -> None:
 
 def test_without_dev_passages_there_is_no_classifier(taught: Any) -> None:
     assert taught(SPACE, dev=0).found == Refusal("there are no development texts")
+
+
+def test_a_classifier_is_known_by_what_it_learned_from(taught: Any) -> None:
+    once, again, other = (taught(own).as_json()["learned_sha256"] for own in (SPACE, SPACE, GOTHIC))
+    assert once == again != other

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from assay.core.files import read_lines, write_lines
 from assay.core.records import Decoding, Item, Turn
-from assay.model.generate import Generation, generate
-from assay.stages.evaluate.generations import ALONE, EXAMPLE_BYTES, Arm, Asking, continue_all, examples, room, rows
+from assay.model.generate import Generation, generate, room
+from assay.stages.evaluate.generations import ALONE, Arm, continue_all, examples, rows
+from assay.text.asking import EXAMPLE_BYTES, Asking
 from assay.text.suites import Prompt
 from assay.text.tokenizer import byte_tokenizer
 from assay.text.tokens import Encoder, chat_template

@@ -158,6 +158,18 @@ def _nats(scorer: Scorer, asked: str, said: str) -> float:
 
 
 @needs_lm_eval
+def test_other_documents_or_another_way_of_asking_are_another_content(tmp_path: Path) -> None:
+    question = {"question": "a", "choices": ["b", "c"], "answer": 0}
+    file = task_file(tmp_path, [question])
+    first = load([str(file)]).content
+    assert load([str(file)]).content == first
+    file.write_text(file.read_text().replace("{{question}}", "Q: {{question}}"))
+    asked = load([str(file)]).content
+    (tmp_path / "quiz.jsonl").write_text(json.dumps(question | {"answer": 1}) + "\n")
+    assert len({first, asked, load([str(file)]).content}) == 3
+
+
+@needs_lm_eval
 def test_an_unknown_task_and_missing_data_are_told_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no task 'arc_eazy'") as raised:
         load(["arc_eazy"])

@@ -12,8 +12,8 @@ from fixture_sample import chats, encoder_of, measured_by, prepared, texts
 from assay.core.errors import InputError
 from assay.core.records import Item, Turn
 from assay.core.rundir import RunDir
-from assay.stages.evaluate.generations import EXAMPLE_BYTES
 from assay.stages.evaluate.sample import TRAIN_BYTES, TRAIN_GROUPS, Sample, own_encoder, take
+from assay.text.asking import EXAMPLE_BYTES
 from assay.text.metrics.words import words
 from assay.text.suites import prompt_suite
 from assay.text.tokenizer import TextTokenizer, byte_tokenizer

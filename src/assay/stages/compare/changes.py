@@ -45,7 +45,7 @@ class Changes:
 
     def as_json(self) -> list[Json]:
         """The rows, as plain JSON values."""
-        return [{**asdict(row), "values": list(row.values), "differs": row.differs} for row in self.rows]
+        return [{**asdict(row), "differs": row.differs} for row in self.rows]
 
 
 def changes(sides: Sequence[Sequence[Measured]]) -> Changes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +13,7 @@ from assay.data.manifest import read_manifest
 from assay.guards import comparison, scoring
 from assay.guards.wording import named, sentence
 from assay.stages.compare.measured import Measured
+from assay.stages.compare.one_change import leaves
 
 Json = dict[str, Any]
 
@@ -117,62 +118,3 @@ def equality(one: Measured, other: Measured) -> GuardRecord:
         weights_differ=one.weights != other.weights,
         same_counts=one.settings["tokenizer_sha256"] != other.settings["tokenizer_sha256"] and tokens == other_tokens,
     )
-
-
-def one_change(first: Measured, other: Measured, *, seeds_differ: bool) -> GuardRecord:
-    """Do two entries differ in one thing? Each is told by one of its runs: these differ in their seeds alone."""
-    one, two = (dict(_identity(run.identity)) for run in (first, other))
-    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)} - _implied(one, two)
-    data = None
-    if first.identity["data"]["content"] != other.identity["data"]["content"] or any(
-        key.startswith("data.") for key in differing
-    ):
-        data = _training_texts(first, other)
-    # keys of the data section matter by what they made of the texts, and that is looked at itself
-    harmless = {key for key in differing if key.startswith("data.") and data is None}
-    # a chat template leaves the texts alone, and changes what the model reads
-    template = {"data.chat_template"} & differing
-    harmless -= template
-    changes = {key for key in differing if not key.startswith("data.")} - harmless | template
-    return comparison.one_change(
-        changes, harmless | ({"seed"} if seeds_differ else set()), data=data,
-        steps=(first.training["steps"], other.training["steps"]),
-    )  # fmt: skip
-
-
-def _implied(one: Json, two: Json) -> set[str]:
-    """Keys that differ because another one does: a full fine-tune has no rank; steps stand in for epochs."""
-    only_one = {key for key in one.keys() ^ two.keys() if key.startswith("adapter.")}
-    length = ("train.steps", "train.epochs")
-    sides = [(one.get(key), two.get(key)) for key in length]
-    swapped = all(a != b for a, b in sides) and all(None in pair for pair in sides)
-    return only_one | ({"train.epochs"} if swapped else set())
-
-
-def _identity(identity: Json) -> Iterator[tuple[str, Any]]:
-    yield "base", identity["base"]["hash"]
-    for section in ("adapter", "train", "data"):
-        yield from leaves(section, identity[section])
-
-
-def leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of one section of an identity; what the data files hold is not among them."""
-    if prefix == "data.content":
-        return
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from leaves(f"{prefix}.{key}", inner)
-    else:
-        yield prefix, value
-
-
-def _training_texts(one: Measured, other: Measured) -> str | None:
-    """How the training texts differ: not at all (None), one part of the other (`nested`), or otherwise (`other`)."""
-    a, b = (_hashes(run) for run in (one, other))
-    if a == b:
-        return None
-    return "nested" if a < b or b < a else "other"
-
-
-def _hashes(run: Measured) -> set[str]:
-    return {row["sha256"] for row in read_manifest(run.run.manifest_rows, ["train"])["train"]}

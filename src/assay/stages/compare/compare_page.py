@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from markupsafe import Markup
 from assay.core.words import OUTCOMES, count, listed
 from assay.stages.compare import compare_tables, plots_runs
 from assay.stages.compare.entries import label
-from assay.stages.compare.plots import Row, ticks
+from assay.stages.compare.plots import Row
 from assay.stages.compare.plots_runs import AXES, SERIES, Line, Spot
 from assay.stages.compare.runs import Compared, Comparison
-from assay.stages.compare.words import data_size, fixed
+from assay.stages.compare.words import fixed
 
 Json = dict[str, Any]
 
@@ -125,12 +124,12 @@ def _pair(pair: Compared) -> Json:
         "word": OUTCOMES[pair.outcome],
         "found": f"{pair.found[0].upper()}{pair.found[1:]}; {pair.claim}.",
         "cause": f"{pair.cause[0].upper()}{pair.cause[1:]}.",
+        "fix": next((r.fix for r in pair.guards if r.guard == "one-change" and r.status == "fail"), None),
         "loud": [
             {"guard": r.guard, "why": r.why, "fix": r.fix}
             for r in pair.guards
-            if r.status in ("warn", "fail") and r.why not in pair.cause
-        ]
-        + [{"guard": r.guard, "why": "failed.", "fix": r.fix} for r in pair.guards if r.status == "fail"],
+            if r.guard != "one-change" and r.status in ("warn", "fail")
+        ],
     }
 
 
@@ -217,7 +216,8 @@ def _curves(c: Comparison) -> Json:
         if row:
             charts.append(row)
     lead = "Lines are means over an entry's seeds"
-    lead += ", shaded from the least to the greatest of them." if any(len(e.runs) > 1 for e in c.entries) else "."
+    lead += ", shaded from the least to the greatest of them" if any(len(e.runs) > 1 for e in c.entries) else ""
+    lead += ". How all began is cut off where it would press the rest together."
     if len(chosen) < len(c.entries):
         notes.append(f"{count(len(c.entries) - len(chosen), 'entry', 'entries')} are not drawn: "
                      f"shown are the first and the {len(chosen) - 1} best of the others.")  # fmt: skip
@@ -233,11 +233,10 @@ def _curves(c: Comparison) -> Json:
     return {"lead": lead if charts else "", "rows": charts, "notes": notes}
 
 
-_TRADES: tuple[tuple[str, str, str, Callable[[float], list[tuple[float, str]]]], ...] = (
-    ("peak_memory", "Quality and peak memory", "peak memory of training",
-     lambda top: [(t, data_size(t)) for t in ticks(0, top, 4)]),
+_TRADES = (
+    ("peak_memory", "Quality and peak memory", "peak memory of training", plots_runs.memory_marks),
     ("train_seconds", "Quality and training time", "time in training steps", plots_runs.time_marks),
-)  # fmt: skip
+)
 
 
 def _trade(c: Comparison) -> Json:

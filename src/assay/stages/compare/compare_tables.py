@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.core.console import duration, size
-from assay.core.words import OUTCOMES
+from assay.core.words import OUTCOMES, listed
 from assay.stages.compare.costs import Cost
 from assay.stages.compare.measured import Quality
 from assay.stages.compare.runs import Compared, Comparison
@@ -42,7 +42,7 @@ def overview(c: Comparison) -> Table:
             gain(own),
             NONE if pair is None else difference(pair),
             NONE if pair is None else p_text(pair.p_holm).removeprefix("p = ").removeprefix("p "),
-            "the reference" if pair is None else OUTCOMES.get(pair.outcome, pair.outcome),
+            "reference" if pair is None else OUTCOMES.get(pair.outcome, pair.outcome),
             *(cost(spent[key]) for key in ("train_seconds", "train_tokens_per_s", "peak_memory", "saved_bytes")),
         )
         for entry, own, pair, spent in zip(c.entries, c.qualities, pairs, c.costs, strict=True)
@@ -113,17 +113,29 @@ def changes(c: Comparison) -> Table:
 
 def spent(c: Comparison) -> Table:
     """All costs: a row for each kind, a column for each entry; the notes say what may not be compared, and why."""
-    rows, notes = [], []
+    rows = []
+    said: dict[str, dict[str, list[str]]] = {}  # what is to be said → kind of cost → entries
     for item in c.costs[0].items:
         own = [costs[item.key] for costs in c.costs]
         unit = f", {item.unit}" if item.unit == "tokens/s" else ""
         rows.append((f"{item.label}{unit}", *(cost(one) for one in own)))
-        notes += [
-            f"{entry.name}, {one.label.lower()}: {one.reason or one.caution}"
-            for entry, one in zip(c.entries, own, strict=True)
-            if one.reason or one.caution
-        ]
-    return Table(("", *(entry.name for entry in c.entries)), tuple(rows), tuple(notes))
+        for entry, one in zip(c.entries, own, strict=True):
+            if words := one.reason or one.caution:
+                said.setdefault(words, {}).setdefault(item.label, []).append(entry.name)
+    notes = tuple(_note(words, kinds, len(c.entries)) for words, kinds in said.items())
+    return Table(("", *(entry.name for entry in c.entries)), tuple(rows), notes)
+
+
+def _note(words: str, kinds: dict[str, list[str]], entries: int) -> str:
+    """``not recorded: Training, Evaluation of rank=4 and rank=8``; entries that share the kinds are told together."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for kind, names in kinds.items():
+        together.setdefault(tuple(names), []).append(kind)
+    of = [
+        f"{', '.join(own)} of {'all entries' if len(names) == entries > 1 else listed(names)}"
+        for names, own in together.items()
+    ]
+    return f"{words}: {'; '.join(of)}"
 
 
 def perplexities(c: Comparison) -> Table | None:

@@ -1,4 +1,7 @@
-"""What each entry cost, from its runs' files, and which of these numbers may be held against each other."""
+"""What each entry cost, from its runs' files, and which of these numbers may be held against each other.
+
+A timing may be if it was taken on the first run's machine, in one go, of the same work, and alone (`core.others`).
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from assay.core.files import read_json, read_lines
+from assay.core.others import alone
 from assay.core.receipt import training_peak
 from assay.core.rundir import RunDir
 from assay.stages.compare.measured import Measured
 
 Json = dict[str, Any]
 Read = Callable[[Measured], Any]
-
-# cores that other processes may keep busy while something is timed
-OTHERS_AT_MOST = 0.25
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,38 @@ class Costs:
 
 @dataclass(frozen=True)
 class _Kind:
-    """How a cost is found. `stage` is the stage whose record tells whether a timing was disturbed; None: no timing."""
+    """How a cost is found. `timed` gives the record that tells whether a timing was disturbed; None: no timing."""
 
     key: str
     label: str
     unit: str
     read: Read
     absent: str
-    stage: str | None = None
+    timed: Callable[[Measured], Json] | None = None
     of_machine: bool = True  # another machine gives another value
 
 
+def _arm(run: Measured) -> Json:
+    """What the tuned model's generated texts cost."""
+    found: Json = run.summary.get("generation", {}).get("cost", {}).get("tuned", {})
+    return found
+
+
 def _generated(key: str) -> Read:
-    return lambda run: run.summary.get("generation", {}).get("cost", {}).get("tuned", {}).get(key)
+    return lambda run: _arm(run).get(key)
+
+
+def _training(run: Measured) -> Json:
+    return run.run.finished("train") or {}
+
+
+def _generation(run: Measured) -> Json:
+    """Its own record where it has one, else the whole evaluation's."""
+    return _arm(run) if "others" in _arm(run) else _evaluation(run)
+
+
+def _evaluation(run: Measured) -> Json:
+    return run.run.finished("evaluate") or {}
 
 
 def _saved(run: Measured) -> int | None:
@@ -76,67 +96,65 @@ def _saved(run: Measured) -> int | None:
     return path.stat().st_size if path and path.is_file() else None
 
 
-def _evaluated(run: Measured) -> float | None:
-    record = run.run.finished("evaluate") or {}
-    return record.get("seconds")
-
-
 _NO_TEXTS = "no texts were generated (evaluate.prompts)"
 _NO_RECORD = "the training left no record of it"
 KINDS = (
-    _Kind("train_seconds", "Training", "s", lambda r: r.training.get("seconds"), _NO_RECORD, "train"),
+    _Kind("train_seconds", "Training", "s", lambda r: r.training.get("seconds"), _NO_RECORD, _training),
     _Kind("train_tokens_per_s", "Training speed", "tokens/s", lambda r: r.training.get("tokens_per_s"), _NO_RECORD,
-          "train"),
+          _training),
     _Kind("peak_memory", "Peak memory of training", "bytes", lambda r: training_peak(r.training),
           "the system does not say"),
     _Kind("trainable_parameters", "Trained parameters", "count", lambda r: r.training.get("trainable_parameters"),
           _NO_RECORD, None, False),
     _Kind("saved_bytes", "Saved weights", "bytes", _saved, "the file of the weights is gone", None, False),
-    _Kind("tokens_per_s", "Generation, one text", "tokens/s", _generated("tokens_per_s_alone"), _NO_TEXTS, "evaluate"),
+    _Kind("tokens_per_s", "Generation, one text", "tokens/s", _generated("tokens_per_s_alone"), _NO_TEXTS, _generation),
     _Kind("tokens_per_s_batch", "Generation, in batches", "tokens/s", _generated("tokens_per_s"), _NO_TEXTS,
-          "evaluate"),
-    _Kind("first_token_s", "Wait for the first token", "s", _generated("first_token_s"), _NO_TEXTS, "evaluate"),
-    _Kind("evaluate_seconds", "Evaluation", "s", _evaluated, "the evaluation left no record of it", "evaluate"),
+          _generation),
+    _Kind("first_token_s", "Wait for the first token", "s", _generated("first_token_s"), _NO_TEXTS, _generation),
+    _Kind("evaluate_seconds", "Evaluation", "s", lambda r: _evaluation(r).get("seconds"),
+          "the evaluation left no record of it", _evaluation),
 )  # fmt: skip
 
 
 def costs(sides: Sequence[Sequence[Measured]]) -> list[Costs]:
-    """The costs of each entry; a timing is held against those of the first entry's machine only."""
-    machines = [[_machine(run.run) for run in side] for side in sides]
-    first = machines[0][0]
-    found = []
-    for side, own in zip(sides, machines, strict=True):
-        other = next((what for machine in own if (what := _other_machine(first, machine))), None)
-        found.append(Costs(tuple(_cost(kind, side, other) for kind in KINDS), own[0]))
-    return found
+    """The costs of each entry; what hangs on the machine or on work shared is held against the first run's."""
+    first = sides[0][0]
+    return [Costs(tuple(_cost(kind, side, first) for kind in KINDS), _machine(side[0].run)) for side in sides]
 
 
-def _cost(kind: _Kind, side: Sequence[Measured], other_machine: str | None) -> Cost:
+def _cost(kind: _Kind, side: Sequence[Measured], first: Measured) -> Cost:
     by_seed = tuple(_number(kind.read(run)) for run in side)
     known = [value for value in by_seed if value is not None]
-    value = math.fsum(known) / len(known) if len(known) == len(by_seed) else None
-    reason = None if value is not None else kind.absent
-    if value is None:
-        return Cost(kind.key, kind.label, kind.unit, None, by_seed, reason, None, None)
-    comparable, caution = _comparable(kind, side, other_machine)
-    return Cost(kind.key, kind.label, kind.unit, value, by_seed, None, comparable, caution)
+    if len(known) < len(by_seed):
+        return Cost(kind.key, kind.label, kind.unit, None, by_seed, kind.absent, None, None)
+    comparable, caution = _comparable(kind, side, first)
+    return Cost(kind.key, kind.label, kind.unit, math.fsum(known) / len(known), by_seed, None, comparable, caution)
 
 
-def _comparable(kind: _Kind, side: Sequence[Measured], other_machine: str | None) -> tuple[bool | None, str | None]:
-    """Whether a cost may be held against the first entry's, and what speaks against it."""
-    if kind.of_machine and other_machine:
-        return False, f"another machine than the first entry's: {other_machine}"
-    if kind.stage is None:
+def _comparable(kind: _Kind, side: Sequence[Measured], first: Measured) -> tuple[bool | None, str | None]:
+    """Whether a cost may be held against the first run's, and what speaks against it."""
+    if kind.of_machine:
+        machines = [_other_machine(_machine(first.run), _machine(run.run)) for run in side]
+        if other := next(filter(None, machines), None):
+            return False, f"another machine than the first entry's: {other}"
+    if kind.timed is None:
         return True, None
-    if kind.stage == "train" and (again := [run for run in side if _resumed(run.run)]):
+    if kind.timed is _training and (again := [run for run in side if _resumed(run.run)]):
         return False, f"the training was interrupted and went on ({_of(again, side)})"
-    busy = [(run, _others(run.run, kind.stage)) for run in side]
-    if disturbed := [run for run, others in busy if others is not None and others > OTHERS_AT_MOST]:
-        most = max(others for _, others in busy if others is not None)
+    if kind.timed is _evaluation and (less := [run for run in side if _taken(run) != _taken(first)]):
+        return False, f"not as much of the base as in the first run came from an earlier run ({_of(less, side)})"
+    records = [kind.timed(run) for run in side]
+    if disturbed := [run for run, record in zip(side, records, strict=True) if alone(record) is False]:
+        most = max(record["others"] for record in records if alone(record) is False)
         return False, f"the machine was shared: others kept {most:.2g} cores busy meanwhile ({_of(disturbed, side)})"
-    if unknown := [run for run, others in busy if others is None]:
+    if unknown := [run for run, record in zip(side, records, strict=True) if alone(record) is None]:
         return None, f"whether the machine was shared is not recorded ({_of(unknown, side)})"
     return True, None
+
+
+def _taken(run: Measured) -> set[str]:
+    """The parts of the base's results that the evaluation took from earlier runs."""
+    return {part["what"] for part in run.summary.get("from_earlier_runs", [])}
 
 
 def _of(some: Sequence[Measured], side: Sequence[Measured]) -> str:
@@ -147,11 +165,6 @@ def _of(some: Sequence[Measured], side: Sequence[Measured]) -> str:
 
 def _resumed(run: RunDir) -> bool:
     return any(isinstance(line, dict) and line.get("event") == "training resumed" for line in read_lines(run.events))
-
-
-def _others(run: RunDir, stage: str) -> float | None:
-    """Cores that other processes kept busy during a stage, on average; None where that is not recorded."""
-    return _number((run.finished(stage) or {}).get("others"))
 
 
 def _machine(run: RunDir) -> Json:

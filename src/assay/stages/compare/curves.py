@@ -13,7 +13,7 @@ from assay.stages.compare.measured import Measured
 
 Json = dict[str, Any]
 
-MOST_POINTS = 60  # of a line: a longer one is drawn from means over equal stretches of steps
+MOST_POINTS = 30  # of a line: a longer one is drawn from means over equal stretches of steps
 
 
 @dataclass(frozen=True)

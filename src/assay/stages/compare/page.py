@@ -12,7 +12,7 @@ from assay.core.console import duration
 from assay.core.explain import CLASSES, explain
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.others import shared
-from assay.stages.compare import data_page, evaluation, headline, manner, preferences, provenance
+from assay.stages.compare import data_page, decoding, evaluation, headline, manner, preferences, provenance
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import Row, curve, forest
 from assay.stages.compare.words import (
@@ -75,8 +75,18 @@ def results(evidence: Evidence) -> Json:
             "tuned": fixed(sample.get("tuned_bpb"), 4),
             "bytes": count(sample.get("bytes")),
         },
+        "earlier": _earlier(summary.get("from_earlier_runs") or []),
         "settings": provenance.pairs({k: v for k, v in (summary.get("settings") or {}).items() if k != "decoding"}),
     }
+
+
+def _earlier(parts: Sequence[Json]) -> str | None:
+    """What of the base was measured by an earlier run, and by which."""
+    if not parts:
+        return None
+    runs = {part["run"]: part["measured"] for part in parts}
+    who = " and ".join(f"{run} ({measured})" for run, measured in runs.items())
+    return f"{', '.join(part['what'] for part in parts)}: by {who}"
 
 
 def _means(base: float | None, saved: float | None) -> tuple[str, str] | None:
@@ -274,6 +284,7 @@ def context(evidence: Evidence) -> Json:
         "recited": evaluation.recited(evidence),
         "manner": manner.manner(evidence),
         "generations": manner.generations(evidence),
+        "decoding": decoding.section(evidence.run),
         "preferences": preferences.preferences(evidence),
         "cost": evaluation.cost(evidence),
         "data": data_page.data(evidence),

@@ -18,10 +18,14 @@ from assay.stages.compare.words import compact, count
 
 SERIES = 8  # colours and patterns; so many entries are drawn as lines, the first and the best of the others
 _HEIGHT = 200  # pixels of a chart of lines, as in the style sheet
+_BEGINNING = 0.1  # of the steps: what comes before does not decide how high the figure reaches
 _LINE = 15  # pixels that a name takes
+_WIDE, _LETTER = 520, 7.5  # pixels of that plot on a wide screen, and of a letter of a name
 _TALL = 320  # pixels of a plot of quality against cost
 
-Axis = tuple[str, Callable[[Point], float], Callable[[float], list[tuple[float, str]]]]
+Marks = list[tuple[float, str]]  # places on an axis, and what stands there
+MarksOf = Callable[[float, float], Marks]
+Axis = tuple[str, Callable[[Point], float], MarksOf]
 
 
 @dataclass(frozen=True)
@@ -33,20 +37,29 @@ class Line:
     points: Sequence[Point]
 
 
-def step_marks(top: float) -> list[tuple[float, str]]:
+def step_marks(low: float, high: float) -> Marks:
     """Labels of an axis of steps."""
-    return [(t, count(t)) for t in ticks(0, top, 4) if t == int(t)]
+    return [(t, count(t)) for t in ticks(low, high, 4) if t == int(t)]
 
 
-def token_marks(top: float) -> list[tuple[float, str]]:
+def token_marks(low: float, high: float) -> Marks:
     """Labels of an axis of tokens."""
-    return [(t, compact(t)) for t in ticks(0, top, 4)]
+    return [(t, compact(t)) for t in ticks(low, high, 4)]
 
 
-def time_marks(top: float) -> list[tuple[float, str]]:
+def time_marks(low: float, high: float) -> Marks:
     """Labels of an axis of seconds, in the unit that suits them."""
-    unit, size = next(u for u in (("h", 3600.0), ("min", 60.0), ("s", 1.0)) if top >= 3 * u[1] or u[1] == 1.0)
-    marks = ticks(0, top / size, 4)
+    return _in_units(low, high, (("h", 3600.0), ("min", 60.0), ("s", 1.0)))
+
+
+def memory_marks(low: float, high: float) -> Marks:
+    """Labels of an axis of bytes, in the unit that suits them."""
+    return _in_units(low, high, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)))
+
+
+def _in_units(low: float, high: float, units: Sequence[tuple[str, float]]) -> Marks:
+    unit, size = next((one for one in units if high >= 2 * one[1]), units[-1])
+    marks = ticks(low / size, high / size, 4)
     return [(t * size, f"{tick_text(t, marks)} {unit}") for t in marks]
 
 
@@ -62,10 +75,8 @@ def overlaid(lines: Sequence[Line], axis: Axis, *, title: str, unit: str) -> Mar
     label, at, marks_of = axis
     lines = [line for line in lines if line.points]
     points = [point for line in lines for point in line.points]
-    low, high = min(p.low for p in points), max(p.high for p in points)
-    pad = 0.06 * ((high - low) or abs(high) or 1.0)
-    low, high, right = low - pad, high + pad, max(at(p) for p in points) or 1.0
-    up = ticks(low, high, 4)
+    low, high = _upright(lines)
+    right, up = max(at(p) for p in points) or 1.0, ticks(low, high, 4)
 
     def x(point: Point) -> float:
         return round(1000 * at(point) / right, 1)
@@ -80,7 +91,7 @@ def overlaid(lines: Sequence[Line], axis: Axis, *, title: str, unit: str) -> Mar
     left = Markup("").join(Markup('<span style="top:{}%">{}</span>').format(y(t) / 10, tick_text(t, up)) for t in up)
     under = Markup("").join(
         Markup('<span style="left:{}%">{}</span>').format(round(100 * t / right, 1), words)
-        for t, words in marks_of(right)
+        for t, words in marks_of(0, right)
     )
     described = "; ".join(f"{line.name} ends at {tick_text(line.points[-1].value, up)}" for line in lines)
     return Markup(
@@ -92,6 +103,17 @@ def overlaid(lines: Sequence[Line], axis: Axis, *, title: str, unit: str) -> Mar
     ).format(
         title, unit, left, title, unit, label, described, Markup("").join(drawn), _names(lines, ends), under, label
     )
+
+
+def _upright(lines: Sequence[Line]) -> tuple[float, float]:
+    """The range of the values, with some air. How all begin is cut off: it would press what follows into one line."""
+    last = max(line.points[-1].step for line in lines)
+    later = [p for line in lines for p in line.points if p.step > _BEGINNING * last] or [
+        p for line in lines for p in line.points
+    ]
+    low, high = min(p.low for p in later), max(p.high for p in later)
+    pad = 0.08 * ((high - low) or abs(high) or 1.0)
+    return low - pad, high + pad
 
 
 def _path(line: Line, x: Callable[[Point], float], y: Callable[[float], float]) -> Markup:
@@ -207,15 +229,15 @@ def front(spots: Sequence[Spot]) -> list[Spot]:
     return found
 
 
-def against_cost(
-    spots: Sequence[Spot], *, title: str, unit: str, marks_of: Callable[[float], list[tuple[float, str]]]
-) -> Markup:
-    """Quality (bits per byte, upwards) against a cost (from 0), the front joined by a line."""
+def against_cost(spots: Sequence[Spot], *, title: str, unit: str, marks_of: MarksOf) -> Markup:
+    """Quality (bits per byte) against a cost, the front joined by a line.
+
+    The cost begins at 0, unless all are so alike that they would be one spot.
+    """
     values = [v for spot in spots for v in (spot.quality, spot.low, spot.high) if v is not None]
     pad = 0.1 * ((max(values) - min(values)) or abs(max(values)) or 1.0)
     low, high = min(values) - pad, max(values) + pad
-    top = 1.08 * max(spot.cost for spot in spots) or 1.0
-    scale, up = Scale(0, top, 9, 97), ticks(low, high, 5)
+    scale, up = Scale(*_span([spot.cost for spot in spots]), 9, 97), ticks(low, high, 5)
 
     def y(value: float) -> float:
         return round(12 + (_TALL - 60) * (high - value) / (high - low), 1)
@@ -224,21 +246,31 @@ def against_cost(
     parts = [svg_line(9, 97, y(t), y(t), "rule") for t in up]
     parts += [svg_text(8.2, round(y(t) + 4), tick_text(t, up), "soft", "end") for t in up]
     parts.append(svg_line(9, 97, base, base, "axis"))
-    for at, words in marks_of(top):
+    for at, words in marks_of(scale.low, scale.high):
         parts += [
             svg_line(scale.at(at), scale.at(at), base, base + 5, "axis"),
             svg_text(scale.at(at), round(base + 20), words, "soft", "middle"),
         ]
+    unit += ", not from 0 on" if scale.low else ""
     parts.append(svg_text(53, round(base + 40), unit, "soft", "middle"))
     best = front(spots)
     parts += _steps(best, scale, y)
+    parts += _spot_names(spots, scale, y)  # under the spots, none of which they may hide
     for spot in spots:
         parts += _spot(spot, scale, y, on_front=spot in best)
-    parts += _spot_names(spots, scale, y)
     said = ", ".join(f"{spot.name}" for spot in best)
     return Markup('<figure class="cost-plot"><figcaption><b>{}</b></figcaption>{}</figure>').format(
         title, svg(parts, _TALL, f"{title}. On the front, from the cheapest on: {said or 'none'}")
     )
+
+
+def _span(costs: Sequence[float]) -> tuple[float, float]:
+    """The range of an axis of costs."""
+    least, most = min(costs), max(costs)
+    if least < most / 2 or least == most:
+        return 0.0, 1.08 * most or 1.0
+    pad = 0.15 * (most - least)
+    return least - pad, most + pad
 
 
 def _steps(best: Sequence[Spot], scale: Scale, y: Callable[[float], float]) -> list[Markup]:
@@ -262,12 +294,38 @@ def _spot(spot: Spot, scale: Scale, y: Callable[[float], float], *, on_front: bo
 
 
 def _spot_names(spots: Sequence[Spot], scale: Scale, y: Callable[[float], float]) -> list[Markup]:
-    """Names beside the spots: to the right in the left part, to the left in the right one, and moved apart."""
+    """A name beside each spot: at the first of several places where it covers neither a spot nor another name.
+
+    Widths are reckoned for a figure of `_WIDE` pixels; in a narrower one names may touch.
+    """
+    centres = [(scale.at(spot.cost) * _WIDE / 100, y(spot.quality)) for spot in spots]
+    taken = [(x - 8, x + 8, at - 8, at + 8) for x, at in centres]
     parts = []
-    for right in (False, True):
-        own = [spot for spot in spots if (scale.at(spot.cost) > 60) == right]
-        places = apart([y(spot.quality) + 4 for spot in own], _LINE, _TALL - 50)
-        for spot, place in zip(own, places, strict=True):
-            side, away = ("end", -11) if right else ("start", 11)
-            parts.append(svg_text(scale.at(spot.cost), round(place), spot.name, f"halo s{spot.series}", side, away))
+    for spot, (x, at) in zip(spots, centres, strict=True):
+        long = _LETTER * len(spot.name)
+        places = [
+            ("start", 11, 4), ("end", -11, 4), ("middle", 0, -12), ("middle", 0, 20), ("start", 11, 20),
+            ("end", -11, 20), ("start", 11, -12), ("end", -11, -12),
+        ]  # fmt: skip
+        boxes = [_box(side, x + dx, at + dy, long) for side, dx, dy in places]
+        free = next((n for n, box in enumerate(boxes) if _fits(box, taken)), 0)
+        side, dx, dy = places[free]
+        taken.append(boxes[free])
+        parts.append(svg_text(scale.at(spot.cost), round(at + dy), spot.name, f"halo s{spot.series}", side, dx))
     return parts
+
+
+Box = tuple[float, float, float, float]  # left, right, top, bottom
+
+
+def _box(side: str, x: float, baseline: float, long: float) -> Box:
+    """What a name covers, in pixels."""
+    left = {"start": x, "end": x - long, "middle": x - long / 2}[side]
+    return left, left + long, baseline - 11, baseline + 3
+
+
+def _fits(box: Box, taken: Sequence[Box]) -> bool:
+    """Whether a box lies in the figure and covers none that is taken."""
+    left, right, top, bottom = box
+    inside = left > 0.09 * _WIDE and right < _WIDE
+    return inside and all(right < a or left > b or bottom < c or top > d for a, b, c, d in taken)

@@ -24,6 +24,7 @@ from assay.stages.compare.measured import (
     over_seeds,
     quality,
 )
+from assay.stages.compare.one_change import one_change
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
 from assay.stats.seeds import SeedVariance, seed_p
@@ -118,7 +119,7 @@ class Comparison:
 
     def as_json(self) -> Json:
         """All fields, as plain JSON values."""
-        return {
+        found = {
             "schema": 1,
             "against": self.entries[0].name,
             "entries": [
@@ -139,8 +140,16 @@ class Comparison:
             "weights": None if self.weights is None else dict(self.weights),
             "one_tokenizer": self.one_tokenizer,
             "settings": dict(self.settings),
-            "not_concluded": list(self.not_concluded),
+            "not_concluded": self.not_concluded,
         }
+        return {key: _listed(value) for key, value in found.items()}
+
+
+def _listed(value: Any) -> Any:
+    """The value with a list for each tuple in it, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def compare(runs: Sequence[RunDir], weights: Mapping[str, float] | None = None) -> Comparison:
@@ -230,7 +239,7 @@ def _held(first: Sequence[Measured], other: Sequence[Measured], family: int) -> 
     records = [
         checks.currency(first[0], other[0]),
         checks.equality(first[0], other[0]),
-        checks.one_change(first[0], other[0], seeds_differ=one.keys() != two.keys()),
+        one_change(first[0], other[0], seeds_differ=one.keys() != two.keys()),
     ]
     return _Held(difference, wider, shared, p, records)
 
@@ -268,6 +277,8 @@ def _found(outcome: str, d: Difference, needed: int, held: _Held, p: float | Non
     if outcome == "not-shown":
         said = f"not shown: the difference is {amount}"
         said += "" if d.mde is None else f", and the smallest that could have been found {bpb_text(d.mde)}"
+        if d.low is not None and d.high is not None and (d.low > 0 or d.high < 0):
+            said += "; the interval leaves 0 out, the test over all comparisons does not"
     elif outcome == "cannot-conclude":
         reason = f"{needed} groups could conclude" if d.n_groups < needed else str(d.reason)
         said = f"cannot conclude: {reason}; measured: {amount}"

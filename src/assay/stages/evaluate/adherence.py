@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from assay.core.files import sha256_json
 from assay.core.records import Item
-from assay.stages.evaluate.generations import Asking
-from assay.stages.evaluate.texts import asked, continued, system_of
+from assay.data.passages import asked, continued, system_of
 from assay.stats.intervals import share_interval
+from assay.text.asking import Asking
 from assay.text.metrics.adherence import Adherence, Refusal, train
 from assay.text.metrics.equal import equal_length
 from assay.text.metrics.summary import Measured
@@ -25,10 +26,14 @@ OWN, BASE = "data", "base"
 
 @dataclass(frozen=True)
 class Ear:
-    """A classifier, or why there is none, and the words of a text that it looks at."""
+    """A classifier, or why there is none, and the words of a text that it looks at.
+
+    `learned` is the hash of the passages and labels that it was made from: those of another one give other numbers.
+    """
 
     found: Adherence | Refusal
     words: int
+    learned: str | None = None
 
     def of(self, texts: Sequence[str]) -> list[float | None]:
         """The probability of each text to be of the data and not of the base; None for one that is too short."""
@@ -51,6 +56,7 @@ class Ear:
         quality = self.found.quality
         return {
             "words": self.words,
+            "learned_sha256": self.learned,
             "reason": self.found.reason if isinstance(self.found, Refusal) else None,
             "quality": asdict(quality) if quality else None,
         }
@@ -79,4 +85,5 @@ def learn(generated: Sequence[str], training: Sequence[Item], dev: Sequence[Item
         for number, text in zip(both.kept, both.arms[label], strict=True):
             (texts if number < len(training) else dev_texts).append(text)
             (labels if number < len(training) else dev_labels).append(label)
-    return Ear(train(texts, labels, dev_texts, dev_labels, interval=share_interval), both.words)
+    found = train(texts, labels, dev_texts, dev_labels, interval=share_interval)
+    return Ear(found, both.words, sha256_json([texts, labels, dev_texts, dev_labels]))

@@ -23,17 +23,18 @@ from assay.core.rundir import RunDir
 from assay.core.store import Store
 from assay.guards import scoring
 from assay.model.attention import NAME as ATTENTION
-from assay.model.generate import generate
+from assay.model.generate import generate, room
 from assay.model.registry import BaseRef
 from assay.model.score import Nats, Reading, Scorer, item_readings
 from assay.stages.evaluate import harness, measure, memorisation
 from assay.stages.evaluate.adherence import Ear, beginnings, learn
 from assay.stages.evaluate.base_scores import base_scores, hash_of
-from assay.stages.evaluate.generations import Arm, Asking, continue_all, room
+from assay.stages.evaluate.generations import Arm, continue_all
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
 from assay.stages.evaluate.shared import CONTINUATIONS, RECITAL, TASKS, Shared
+from assay.text.asking import Asking
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder
 

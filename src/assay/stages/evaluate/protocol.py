@@ -51,7 +51,7 @@ def protocol(experiment: Experiment) -> Protocol:
         max_bytes_per_group=e.max_bytes_per_group,
         prompts=e.prompts,
         examples=e.examples,
-        decoding=Decoding(**e.decoding.model_dump()),
+        decoding=e.decoding.decoding(),
         retain=list(e.retain),
         retain_margin=e.retain_margin,
         questions=list(e.questions),

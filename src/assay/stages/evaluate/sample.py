@@ -15,11 +15,12 @@ from assay.core.records import Item
 from assay.core.rundir import RunDir
 from assay.data.excerpts import excerpts, pieces
 from assay.data.items import item_batches, read_groups
+from assay.data.passages import asked, passages, spread, system_of, written
 from assay.model.score import Reading, item_readings
 from assay.stages.evaluate import forgetting, memorisation
-from assay.stages.evaluate.generations import Asking, examples
+from assay.stages.evaluate.generations import examples
 from assay.stages.evaluate.protocol import Protocol
-from assay.stages.evaluate.texts import asked, passages, spread, system_of, written
+from assay.text.asking import Asking
 from assay.text.metrics.words import vocabulary
 from assay.text.suites import Prompt, prompt_suite
 from assay.text.tokens import Encoder, Tokens, chat_template

@@ -18,29 +18,28 @@ from transformers import PreTrainedModel
 from assay.config.schema import Experiment
 from assay.core.console import Console
 from assay.core.files import (
-    append_line,
     read_json,
     read_lines,
     sha256_file,
-    sha256_json,
     write_atomic,
     write_json,
     write_lines,
 )
 from assay.core.guard import limits
-from assay.core.rundir import RunDir, now
+from assay.core.rundir import RunDir
 from assay.core.store import Store
 from assay.data.items import Item, read_items
+from assay.data.looks import note_look
 from assay.data.manifest import read_manifest
 from assay.guards import behaviour, comparison, scoring, training
 from assay.model import adapters
 from assay.model.attention import NAME as ATTENTION
+from assay.model.generate import room
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
 from assay.model.score import Nats
 from assay.stages.evaluate import forgetting, generations, harness, measure, memorisation, style
 from assay.stages.evaluate.base_scores import BOS_RULE
-from assay.stages.evaluate.generations import room
 from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned
 from assay.stages.evaluate.protocol import Protocol, protocol
 from assay.stages.evaluate.sample import Sample, take
@@ -99,16 +98,13 @@ def _held_out(run: RunDir, frozen: Splits) -> list[Item]:
 
 def _look(at: Setting, frozen: Splits, looks: Path) -> int:
     """Write this look at the test texts down, and judge the choices before it; how many weights were looked at."""
-    split = sha256_json([[row["id"], row["sha256"]] for row in frozen["test"]])
     weights = read_json(at.run.training)["weights"]["sha256"]
-    line = {"time": now(), "run": at.run.path.name, "test_split": split, "weights": weights, "what": "evaluate"}
-    append_line(looks, line)
-    seen = {look.get("weights", look["run"]) for look in read_lines(looks) if look["test_split"] == split}
+    seen = note_look(looks, frozen["test"], run=at.run.path.name, weights=weights, what="evaluate")
     dev = {row["sha256"] for row in frozen["dev"]}
     shared = sum(row["sha256"] in dev for row in frozen["test"])
     chosen = [*at.protocol.chosen_on_dev, *_chosen_by_a_sweep(at.run)]
-    at.run.guards.check(comparison.selection_hygiene(len(seen), chosen=chosen, shared=shared))
-    return len(seen)
+    at.run.guards.check(comparison.selection_hygiene(seen, chosen=chosen, shared=shared))
+    return seen
 
 
 def _chosen_by_a_sweep(run: RunDir) -> list[str]:

@@ -9,10 +9,10 @@ from typing import Any
 from assay.core.optional import installed
 from assay.core.records import Item
 from assay.data.languages import EXTRA, PACKAGE, Languages
+from assay.data.passages import spread, written
 from assay.stages.evaluate.adherence import Ear
 from assay.stages.evaluate.generations import Arm
 from assay.stages.evaluate.sample import Sample
-from assay.stages.evaluate.texts import spread, written
 from assay.stats.intervals import t_interval
 from assay.text.metrics.asked import shares
 from assay.text.metrics.language import told

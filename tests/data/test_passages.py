@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core.records import Item, Turn
-from assay.stages.evaluate.texts import PASSAGE, WORDS, asked, continued, passages, spread, system_of, written
+from assay.data.passages import PASSAGE, WORDS, asked, continued, passages, spread, system_of, written
 
 PAIR = Item("a", "g", "ask answer", (Turn("prompt", "ask "), Turn("completion", "answer")))
 CHAT = Item("b", "g", "", (Turn("user", " u1"), Turn("assistant", "a1"), Turn("user", "u2"), Turn("assistant", "a2")))

@@ -43,18 +43,18 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[at] for _, at in sorted(turns)[:most]]
 
 
-def passages(items: Sequence[Item]) -> list[Item]:
-    """Items of at most `PASSAGE` characters: a longer plain text in passages, cut in front of a blank."""
-    return [piece for item in items for piece in _passages(item)]
+def passages(items: Sequence[Item], size: int = PASSAGE) -> list[Item]:
+    """Items of at most `size` characters: a longer plain text in passages, cut in front of a blank."""
+    return [piece for item in items for piece in _passages(item, size)]
 
 
-def _passages(item: Item) -> list[Item]:
+def _passages(item: Item, size: int) -> list[Item]:
     if item.turns:
         return [item]
     cut, rest = list[str](), item.text
-    while len(rest) > PASSAGE:
-        end = max(rest.rfind(blank, 1, PASSAGE) for blank in (" ", "\n"))
-        end = PASSAGE if end < 0 else end
+    while len(rest) > size:
+        end = max(rest.rfind(blank, 1, size) for blank in (" ", "\n"))
+        end = size if end < 0 else end
         cut.append(rest[:end])
         rest = rest[end:]
     return [Item(f"{item.id}-{n}", item.group, piece) for n, piece in enumerate([*cut, rest])] if cut else [item]

@@ -1,0 +1,171 @@
+"""Which setting is chosen, and whether another set of prompts confirms it.
+
+The rule. Settings of which more than `max_loops` of the texts hold a loop are dropped. Of the rest the one is chosen
+whose texts lie nearest to human texts of the same length: in how surprising they are to the base, in how much they
+repeat, in the variety of their words, and of answers in their length. Human texts, since likelihood alone prefers
+loops and variety alone prefers noise (arXiv 1904.09751). Where every setting loops, the one that does so least is
+chosen, and said to loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from assay.core.guard import limits
+from assay.stats.intervals import Undefined, paired_interval
+from assay.stats.multiplicity import holm
+from assay.stats.tests import groups_needed, sign_flip_p
+
+Groups = Mapping[str, float]  # a number of each group
+TESTED = ("loop", "distance")  # both are better when lower
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting's loops and distance on the prompts that choose, by group."""
+
+    name: str
+    loops: Groups
+    distance: Groups
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen setting, why, and of every other why not; `loops_too` where none keeps below the threshold."""
+
+    name: str
+    why: str
+    dropped: dict[str, str]
+    loops_too: bool
+
+
+def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
+    """Choose by the rule of this module; of equals the first."""
+    loops = {one.name: fmean(one.loops.values()) for one in candidates}
+    # a distance over fewer groups than the others' is no smaller one
+    groups = max(len(one.loops) for one in candidates)
+    distance = {one.name: fmean(one.distance.values()) for one in candidates if len(one.distance) == groups}
+    short = "its texts are too short, or human ones too few, to hold one against the other"
+    dropped = {name: f"{share:.0%} of its texts hold a loop" for name, share in loops.items() if share > max_loops}
+    dropped |= {name: short for name in loops if name not in distance and name not in dropped}
+    left = [name for name in loops if name not in dropped]
+    if left:
+        chosen = min(left, key=distance.__getitem__)
+        why = f"it alone loops in at most {max_loops:.0%} of its texts"
+        if len(left) > 1:
+            why = (
+                f"of the {len(left)} settings that loop in at most {max_loops:.0%} of their texts, its texts are the "
+                "nearest to human ones"
+            )
+        return Choice(chosen, why, dropped, loops_too=False)
+    chosen = min(loops, key=lambda name: (loops[name], distance.get(name, float("inf"))))
+    why = f"no setting loops in at most {max_loops:.0%} of its texts and can be held against human ones; it loops least"
+    return Choice(chosen, why, {name: text for name, text in dropped.items() if name != chosen}, loops_too=True)
+
+
+@dataclass(frozen=True)
+class Test:
+    """The chosen setting minus another, in one number, paired by group; p is two-sided, `adjusted` over the family."""
+
+    against: str
+    number: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    adjusted: float | None
+    groups: int
+    reason: str | None
+
+    @property
+    def lower(self) -> bool:
+        """The chosen one is shown to be lower, which is better."""
+        return self.shown and (self.mean or 0.0) < 0
+
+    @property
+    def shown(self) -> bool:
+        """There is a difference beyond chance."""
+        return self.adjusted is not None and self.adjusted < limits("paired-verdict.p").passes
+
+
+def compared(chosen: Mapping[str, Groups], others: Mapping[str, Mapping[str, Groups]]) -> list[Test]:
+    """The chosen setting against each of the others, in loops and distance: one family (Holm)."""
+    found = []
+    for name, other in others.items():
+        for number in TESTED:
+            groups = [group for group in chosen[number] if group in other[number]]
+            found.append(_test(name, number, [chosen[number][g] - other[number][g] for g in groups]))
+    adjusted = holm([p for _, p in found])
+    ps = [None] * len(found) if isinstance(adjusted, Undefined) else adjusted
+    return [Test(**values, p=p, adjusted=own) for (values, p), own in zip(found, ps, strict=True)]
+
+
+def _test(against: str, number: str, differences: Sequence[float]) -> tuple[dict[str, Any], float | None]:
+    interval, p = paired_interval(differences), sign_flip_p(differences)
+    ends = {"low": None, "high": None} if isinstance(interval, Undefined) else {
+        "low": interval.low, "high": interval.high,
+    }  # fmt: skip
+    values = {
+        "against": against, "number": number, "mean": fmean(differences) if differences else None, **ends,
+        "groups": len(differences), "reason": interval.reason if isinstance(interval, Undefined) else None,
+    }  # fmt: skip
+    return values, None if isinstance(p, Undefined) else p
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Whether other prompts confirm the choice: True, False, or None where they cannot; and in a sentence why."""
+
+    confirmed: bool | None
+    sentence: str
+    tests: list[Test]
+
+
+def confirm(
+    name: str, loops: Groups, tests: Sequence[Test], *, max_loops: float, reference: str | None
+) -> Confirmation:
+    """Judge the chosen setting on prompts that had no part in the choice.
+
+    It is confirmed where it keeps below the threshold, and against `reference` is shown to loop less, or to lie nearer
+    to human texts, and in neither to be worse.
+
+    Args:
+        name: of the chosen setting.
+        loops: its loops on these prompts, by group.
+        tests: of `compared`.
+        max_loops: the threshold.
+        reference: the setting that it is to beat; None where it is itself that.
+    """
+    share, n = fmean(loops.values()), len(loops)
+    told = f"on {n} other groups of prompts {share:.0%} of the texts of {name} hold a loop"
+    if share > max_loops:
+        return Confirmation(False, f"not confirmed: {told}, more than {max_loops:.0%}", list(tests))
+    if reference is None:
+        return Confirmation(None, f"cannot conclude: {told}, and there is no other setting to beat", list(tests))
+    own = {test.number: test for test in tests if test.against == reference}
+    needed = groups_needed(limits("paired-verdict.p").passes, len(tests))
+    if max(test.groups for test in own.values()) < needed:
+        return Confirmation(
+            None,
+            f"cannot conclude: {told}; with {needed} groups of prompts a difference from {reference} could be shown",
+            list(tests),
+        )
+    better = [_words(test, reference) for test in own.values() if test.lower]
+    worse = [_words(test, reference) for test in own.values() if test.shown and not test.lower]
+    if worse:
+        return Confirmation(False, f"not confirmed: {told}, and {' and '.join(worse)}", list(tests))
+    if not better:
+        return Confirmation(False, f"not confirmed: {told}, and no difference from {reference} is shown", list(tests))
+    return Confirmation(True, f"confirmed: {told}, and {' and '.join(better)}", list(tests))
+
+
+def _words(test: Test, reference: str) -> str:
+    mean, p = test.mean or 0.0, test.adjusted or 0.0
+    if test.number == "loop":
+        way = "fewer" if mean < 0 else "more"
+        return f"{100 * abs(mean):.0f} points {way} than with {reference} (p = {p:.2g})"
+    way = "nearer to" if mean < 0 else "further from"
+    return f"they lie {abs(mean):.2g} spreads {way} human texts than those of {reference} (p = {p:.2g})"

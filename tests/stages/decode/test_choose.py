@@ -1,0 +1,119 @@
+"""The rule that chooses, and what other prompts must show to confirm it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.stages.decode.choose import Candidate, choose, compared, confirm
+
+EIGHT = [f"g{n}" for n in range(8)]
+
+
+def over(*values: float) -> dict[str, float]:
+    return {f"g{n}": value for n, value in enumerate(values)}
+
+
+def flat(loops: float, distance: float | None, groups: int = 8) -> dict[str, dict[str, float]]:
+    names = EIGHT[:groups]
+    return {"loop": dict.fromkeys(names, loops), "distance": {} if distance is None else dict.fromkeys(names, distance)}
+
+
+def test_of_those_that_do_not_loop_the_nearest_to_human_texts_is_chosen() -> None:
+    found = choose(
+        [
+            Candidate("greedy", over(1, 0), over(0.1, 0.1)),
+            Candidate("near", over(0, 0.1), over(1.0, 2.0)),
+            Candidate("far", over(0, 0), over(3.0, 1.0)),
+        ],
+        0.05,
+    )
+    assert found.name == "near"
+    assert found.dropped == {"greedy": "50% of its texts hold a loop"}
+    assert not found.loops_too
+    assert "of the 2 settings" in found.why
+
+
+def test_where_all_loop_the_one_that_loops_least_is_taken_and_said_to() -> None:
+    found = choose([Candidate("a", over(1, 1), over(1, 1)), Candidate("b", over(1, 0.5), over(9, 9))], 0.05)
+    assert (found.name, found.loops_too) == ("b", True)
+    assert "b" not in found.dropped
+
+
+def test_a_setting_whose_texts_cannot_be_judged_is_not_chosen() -> None:
+    """One that says next to nothing never loops either."""
+    found = choose([Candidate("silent", over(0, 0), {}), Candidate("half", over(0, 0), {"g0": 0.1}),
+                    Candidate("good", over(0, 0), over(2, 2))], 0.05)  # fmt: skip
+    assert found.name == "good"
+    assert set(found.dropped) == {"silent", "half"}
+    assert choose([Candidate("silent", over(0, 0), {})], 0.05).loops_too
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 9)), min_size=1, max_size=6),
+    st.floats(0, 1),
+)
+def test_no_setting_above_the_threshold_is_chosen_while_one_is_below(
+    settings: list[tuple[float, float]], most: float
+) -> None:
+    some = [Candidate(str(n), over(loops), over(distance)) for n, (loops, distance) in enumerate(settings)]
+    found = choose(some, most)
+    loops, distance = settings[int(found.name)]
+    below = [own for own in settings if own[0] <= most]
+    assert found.loops_too == (not below)
+    if below:
+        assert loops <= most
+        assert distance == min(own[1] for own in below)
+    else:
+        assert loops == min(own[0] for own in settings)
+
+
+def verdict(chosen: dict, others: dict, **more):  # type: ignore[no-untyped-def,type-arg]
+    tests = compared(chosen, others)
+    return confirm("x", chosen["loop"], tests, max_loops=0.05, **{"reference": "greedy", **more})
+
+
+def test_fewer_loops_on_eight_groups_confirm() -> None:
+    found = verdict(flat(0, 1.0), {"greedy": flat(0.9, 1.0), "default": flat(0, 1.0)})
+    assert found.confirmed is True
+    assert "90 points fewer than with greedy" in found.sentence
+    (loops, distance, *rest) = found.tests
+    assert loops.p == pytest.approx(2 / 2**8)
+    assert loops.adjusted == pytest.approx(4 * 2 / 2**8)  # four comparisons in the family
+    assert (loops.lower, distance.shown) == (True, False)
+    assert all(not test.shown for test in rest)
+
+
+def test_too_few_groups_cannot_conclude_whatever_they_show() -> None:
+    """Sixteen prompts of four plays are four units, not sixteen."""
+    found = verdict(flat(0, 1.0, groups=4), {"greedy": flat(1.0, 9.0, groups=4)})
+    assert found.confirmed is None
+    assert found.sentence.startswith("cannot conclude")
+    assert "with 7 groups" in found.sentence
+
+
+def test_no_difference_is_not_confirmed() -> None:
+    assert verdict(flat(0, 1.0), {"greedy": flat(0, 1.0)}).confirmed is False
+
+
+def test_loops_on_the_other_prompts_are_not_confirmed() -> None:
+    found = verdict(flat(0.2, 1.0), {"greedy": flat(0.9, 9.0)})
+    assert found.confirmed is False
+    assert "20% of the texts" in found.sentence
+
+
+def test_better_in_one_and_worse_in_the_other_is_not_confirmed() -> None:
+    found = verdict(flat(0, 9.0), {"greedy": flat(1.0, 1.0)})
+    assert found.confirmed is False
+    assert "further from human texts" in found.sentence
+
+
+def test_without_another_setting_there_is_nothing_to_beat() -> None:
+    assert verdict(flat(0, 1.0), {}, reference=None).confirmed is None
+
+
+def test_only_groups_that_both_have_are_compared() -> None:
+    chosen = flat(0, 1.0) | {"distance": {"g0": 1.0, "g1": 2.0}}
+    (_, distance) = compared(chosen, {"greedy": flat(0, 5.0)})
+    assert (distance.groups, distance.mean) == (2, pytest.approx(-3.5))
