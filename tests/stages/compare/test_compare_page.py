@@ -67,7 +67,7 @@ def test_the_page_says_what_was_found_first_and_loads_nothing(make: Callable[...
     html = render(make())
     page = Page(html)
     words = " ".join(page.words)
-    assert words.index("better is better than base.") < words.index("The entries") < words.index("Quality against cost")
+    assert words.index("better is better than base.") < words.index("The entries") < words.index("Down and to the left")
     assert "Better by" in words
     assert "The runs differ in adapter.rank." in words
     assert not re.search(r"""(?:src|href)=["'](?!#)|@import|url\(""", html)
