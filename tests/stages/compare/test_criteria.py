@@ -112,7 +112,7 @@ def test_without_texts_there_is_a_reason(make: Make) -> None:
 def test_another_classifier_is_another_measure(make: Make) -> None:
     first, second = measure_all([entry(make("one", learned="a")), entry(make("two", learned="b"))])
     assert alike([first["adherence"], second["adherence"]]) == "the entries have other classifier"
-    assert "it told 90% of 60 passages right" in first["adherence"].source
+    assert "it told 90\u00a0% of 60 passages right" in first["adherence"].source
 
 
 def test_a_classifier_that_is_not_recorded_or_refused_gives_no_value(make: Make) -> None:
@@ -143,7 +143,7 @@ def test_a_rating_outranks_the_stand_in(make: Make) -> None:
     ("change", "why"),
     [
         ({"blind": False}, "they were not blind"),
-        ({"consistency": {"mean": 0.5}}, "50% named the same winner again"),
+        ({"consistency": {"mean": 0.5}}, "50\u00a0% named the same winner again"),
         ({"raters": ("third",)}, "the entries have other raters"),
     ],
 )
