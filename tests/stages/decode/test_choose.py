@@ -117,3 +117,13 @@ def test_only_groups_that_both_have_are_compared() -> None:
     chosen = flat(0, 1.0) | {"distance": {"g0": 1.0, "g1": 2.0}}
     (_, distance) = compared(chosen, {"greedy": flat(0, 5.0)})
     assert (distance.groups, distance.mean) == (2, pytest.approx(-3.5))
+
+
+def test_a_difference_whose_interval_holds_zero_is_not_shown() -> None:
+    """Seven groups agree and one lies far out: the sign-flip test alone would call it a difference."""
+    far = dict(zip(EIGHT, [1.1] * 7 + [40.0], strict=True))
+    (_, distance) = compared(flat(0, 1.0), {"greedy": flat(0, 5.0) | {"distance": far}})
+    assert distance.p == pytest.approx(2 / 2**8)
+    assert distance.high is not None
+    assert distance.high > 0
+    assert not distance.shown

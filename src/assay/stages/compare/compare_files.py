@@ -61,8 +61,8 @@ def markdown(c: Comparison) -> str:
     for heading, table in sections:
         if table is not None:
             parts += [f"## {heading}", _table(table), _list(map(_plain, table.notes))]
-    if c.selection and c.pairs:
-        parts += ["## Choosing one", section_markdown(c.selection)]
+    if c.selection:
+        parts += ["## Model selection", section_markdown(c.selection)]
     if c.not_concluded:
         parts += ["## What may not be concluded", _list(map(_plain, c.not_concluded))]
     loud = [(pair.name, r) for pair in c.pairs for r in pair.guards if r.status in ("warn", "fail")]

@@ -64,7 +64,7 @@ def context(c: Comparison) -> Json:
         "levels": _levels(c),
         "failed": failed,
         "not_concluded": c.not_concluded,
-        "selection": section_html(c.selection) if c.selection and c.pairs else None,
+        "selection": section_html(c.selection) if c.selection else None,
         "changes": _changes(c),
         "curves": _curves(c),
         "trade": _trade(c),
@@ -91,11 +91,12 @@ def _guards(c: Comparison) -> list[Json]:
 
 def _contents(c: Comparison) -> list[tuple[str, str]]:
     found = [
-        ("entries", "Entries"), ("quality", "Quality"), ("selection", "Choosing one"), ("failed", "What failed"),
-        ("not-concluded", "What may not be concluded"), ("changes", "What differs"), ("curves", "Training"),
-        ("trade", "Quality against cost"), ("costs", "Costs"), ("guards", "Checks"), ("method", "Method"),
+        ("entries", "Entries"), ("quality", "Quality"), ("failed", "What failed"),
+        ("not-concluded", "What may not be concluded"), ("selection", "Model selection"), ("changes", "What differs"),
+        ("curves", "Training"), ("trade", "Quality against cost"), ("costs", "Costs"), ("guards", "Checks"),
+        ("method", "Method"),
     ]  # fmt: skip
-    missing = {"failed": not c.failed, "not-concluded": not c.not_concluded, "selection": not c.pairs}
+    missing = {"failed": not c.failed, "not-concluded": not c.not_concluded, "selection": not c.selection}
     return [(id_, text) for id_, text in found if not missing.get(id_)]
 
 

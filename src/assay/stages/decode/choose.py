@@ -87,8 +87,10 @@ class Test:
 
     @property
     def shown(self) -> bool:
-        """There is a difference beyond chance."""
-        return self.adjusted is not None and self.adjusted < limits("paired-verdict.p").passes
+        """There is a difference beyond chance: p is small enough, and the interval leaves 0 out."""
+        if self.adjusted is None or self.low is None or self.high is None:
+            return False
+        return self.adjusted < limits("paired-verdict.p").passes and not self.low <= 0 <= self.high
 
 
 def compared(chosen: Mapping[str, Groups], others: Mapping[str, Mapping[str, Groups]]) -> list[Test]:
