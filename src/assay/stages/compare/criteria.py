@@ -186,11 +186,12 @@ def _of_costs(side: Sequence[Measured], own: Costs) -> dict[str, Criterion]:
     found = {}
     for name, (key, source) in _COSTS.items():
         found[name] = _cost(KINDS[name], own[key], source, side)
-    peaks = [((_generation(run).get("cost") or {}).get("tuned") or {}).get("peak_memory") for run in side]
+    answered = [(_generation(run).get("cost") or {}).get("tuned") or {} for run in side]
+    peaks, spoke = [one.get("peak_memory") for one in answered], all(answered)
     known = tuple(float(peak) for peak in peaks if peak is not None)
     kind, training = KINDS["inference-memory"], own["peak_memory"]
     if len(known) < len(side):
-        found[kind.name] = nothing(kind, NO_TEXTS if not any(map(_generation, side)) else "the system does not say")
+        found[kind.name] = nothing(kind, "the system does not say" if spoke else NO_TEXTS)
     else:
         comparable, why = (False, training.caution) if training.comparable is False else (True, None)
         mean = sum(known) / len(known)

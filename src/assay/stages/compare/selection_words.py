@@ -94,13 +94,24 @@ def _turns(choice: Choice, labels: Labels) -> list[str]:
 
 def turns(flip: Flip, labels: Labels | None = None) -> tuple[str | None, str | None]:
     """What would be chosen below and above a criterion's turning points; None where there is none."""
-    subject = f"{labels[flip.criterion]} counted " if labels else ""
-    now = f" (now {fixed(flip.weight, 2)})" if labels else ""
-    under, over = (
-        None if edge is None else f"{' or '.join(instead)} if {subject}{way} than {fixed(edge, 2)}{now}"
-        for edge, instead, way in ((flip.under, flip.instead_under, "less"), (flip.over, flip.instead_over, "more"))
-    )
-    return under, over
+    said: list[str | None] = []
+    for edge, instead, way in ((flip.under, flip.instead_under, "less"), (flip.over, flip.instead_over, "more")):
+        if edge is None:
+            said.append(None)
+            continue
+        limit, now = _apart(edge, flip.weight)
+        subject, rest = (f"{labels[flip.criterion]} counted ", f" (now {now})") if labels else ("", "")
+        said.append(f"{' or '.join(instead)} if {subject}{way} than {limit}{rest}")
+    return said[0], said[1]
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with as many decimals, two at least, as show that they are not the same."""
+    for digits in range(2, 6):
+        both = fixed(one, digits), fixed(other, digits)
+        if both[0] != both[1]:
+            break
+    return both
 
 
 def _by_scaling(choice: Choice) -> list[str]:
