@@ -197,6 +197,14 @@ def test_the_section_shows_each_value_with_its_interval_and_source(make: Make) -
     assert "Left out, for all entries" in text
 
 
+def test_the_best_is_marked_as_far_as_it_counts(make: Make) -> None:
+    lines = section_markdown(chosen([make("a", NOISY, span=20, lost=0.05), make("b", span=12)])).splitlines()
+    rows = {line.split(" (")[0].removeprefix("| "): line for line in lines if line.startswith("| ")}
+    assert "**" in rows["Forgetting"].split("|")[4]
+    assert "**" in rows["Quality of prediction"].split("|")[3]
+    assert "**" not in rows["Longest copied passage"]  # both are below what counts as copied
+
+
 # the documentation
 
 

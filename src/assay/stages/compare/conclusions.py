@@ -191,7 +191,9 @@ def _timings(entries: Sequence[Entry], spent: Sequence[Costs]) -> Iterator[str]:
     for entry, own in zip(entries, spent, strict=True):
         for item in own.items:
             if item.key in TIMINGS and item.comparable is not True and item.caution:
-                names = found.setdefault((item.caution, item.comparable is False), [])
+                # how much and in which run stands with the costs
+                why = item.caution.partition(":")[0].partition(" (")[0]
+                names = found.setdefault((why, item.comparable is False), [])
                 names += [entry.name] if entry.name not in names else []
     for (caution, sure), names in found.items():
         verb = "says nothing" if sure else "may say nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,11 @@ def _row(selection: Selection, row: Row, sources: dict[str, int]) -> Json:
 
 
 def _best(row: Row) -> Criterion | None:
-    """The cell with the best value; None where several have it."""
-    values = sorted((float(cell.value or 0.0) for cell in row.cells), reverse=row.cells[0].kind.higher)
-    if len(values) < 2 or values[0] == values[1]:
-        return None
-    return next(cell for cell in row.cells if cell.value == values[0])
+    """The cell with the best value, as far as it counts; None where several have it."""
+    sign = 1 if row.cells[0].kind.higher else -1
+    enough = math.inf if row.cells[0].enough is None else sign * row.cells[0].enough
+    counted = [min(sign * float(cell.value or 0.0), enough) for cell in row.cells]
+    return row.cells[counted.index(max(counted))] if counted.count(max(counted)) == 1 and counted[1:] else None
 
 
 def _totals(choice: Choice) -> list[tuple[str, str, list[str]]]:
