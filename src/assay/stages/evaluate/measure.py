@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from peft import PeftModel
@@ -36,10 +37,29 @@ class Probes:
         return mean_change_bpb(self.packed, self.single, [len(text.encode()) for text in texts])
 
 
-def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, texts: Sequence[str]) -> Probes:
-    """Score the probe texts three times."""
+def probe(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: TextTokenizer,
+    window: int,
+    texts: Sequence[str],
+    once: Callable[[str, Callable[[], list[Nats]]], list[Nats]] = lambda how, score: score(),
+) -> Probes:
+    """Score the probe texts three times.
+
+    Args:
+        model: with its adapter on or off.
+        tokenizer: the model's.
+        window: in tokens.
+        texts: to be scored.
+        once: is asked, by name, for the two batchings that need not be of this process, and may know them from an
+            earlier one; the packed one is always scored now.
+    """
     together, alone = (Scorer(model, tokenizer, window=window, stride=window, row_tokens=row) for row in (None, 1))
-    return Probes(together.score(texts), alone.score(texts), together.score(texts, reverse=True))
+    return Probes(
+        together.score(texts),
+        once("one at a time", partial(alone.score, texts)),
+        once("in reversed order", partial(together.score, texts, reverse=True)),
+    )
 
 
 def score_with_progress(judge: Scorer, readings: Sequence[Reading], label: str, console: Console) -> list[Nats]:

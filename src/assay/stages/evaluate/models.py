@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -33,7 +33,7 @@ from assay.stages.evaluate.generations import Arm, Asking, continue_all, room
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
-from assay.stages.evaluate.shared import CONTINUATIONS, RECITAL, TASKS, Shared
+from assay.stages.evaluate.shared import CONTINUATIONS, RECITAL, SCORES, TASKS, Shared
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder
 
@@ -81,14 +81,23 @@ class Measured:
     earlier: Sequence[dict[str, Any]] = ()  # parts that an earlier run measured: what, by which run, when
 
 
-def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measured, float | None]:
+def probe_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> measure.Probes:
+    """The base's scores of the probe texts: packed as they are now, in the other batchings as stored."""
+    window, tokenizer = at.protocol.window, sample.asking.encoder.tokenizer
+
+    def once(how: str, score: Callable[[], list[Nats]]) -> list[Nats]:
+        return shared.once(SCORES, [how, window, sha256_json(sample.probes)], score, label=f"probe texts {how}").value
+
+    return measure.probe(model, tokenizer, window, sample.probes, once)
+
+
+def of_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> tuple[Measured, float | None]:
     """The base's results, and how far its stored scores are off now, in bits per byte.
 
     What an earlier run measured of the same base in the same setting is taken from the store.
     """
     p, encoder = at.protocol, sample.asking.encoder
     judge = Scorer(model, encoder.tokenizer, window=p.window, stride=p.stride)
-    shared = _shared(at, encoder.tokenizer)
     readings = sample.readings
     scores, off = base_scores(judge, readings, shared, label="held-out texts")
     remembered, also_off = base_scores(judge, sample.remembered.readings, shared, label="generic texts and questions")
@@ -200,7 +209,7 @@ def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Pro
     return Measured(sample.readings, scores, remembered, (first, second), arms, tasks, train_bpb=train_bpb)
 
 
-def _shared(at: Setting, tokenizer: TextTokenizer) -> Shared:
+def shared_of(at: Setting, tokenizer: TextTokenizer) -> Shared:
     """The store, as this run sees it: the base's results under all that decides them alike."""
     setting = {
         "base": at.base.hash, "tokenizer": tokenizer.sha256, "template": tokenizer.template_sha256,
