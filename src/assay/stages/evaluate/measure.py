@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from peft import PeftModel
@@ -22,44 +21,36 @@ from assay.text.tokens import Encoder
 
 @dataclass(frozen=True)
 class Probes:
-    """The probe texts' nats per token, scored in packed rows, one at a time, and in reversed order."""
+    """The probe texts' nats per token, scored in packed rows, one at a time, and in reversed order.
+
+    `earlier`, where an earlier run scored them in all three ways, is what it had for packed rows; `packed` is of now.
+    """
 
     packed: list[Nats]
     single: list[Nats]
     reverse: list[Nats]
+    earlier: list[Nats] | None = None
+
+    @property
+    def batched(self) -> list[Nats]:
+        """The packed ones, of the same process as the other batchings."""
+        return self.packed if self.earlier is None else self.earlier
 
     def noise_nats(self) -> float:
         """Median absolute change of a token's log-probability between the batchings."""
-        return median_change(self.packed, self.single)
+        return median_change(self.batched, self.single)
 
     def noise_bpb(self, texts: Sequence[str]) -> float:
-        """How far the mean of texts' scores moves between two measurements, in bits per byte."""
-        return mean_change_bpb(self.packed, self.single, [len(text.encode()) for text in texts])
+        """How far the mean of texts' scores moves between two measurements, in bits per byte: between batchings, or
+        since the earlier run, whichever is more."""
+        sizes = [len(text.encode()) for text in texts]
+        return max(mean_change_bpb(self.batched, self.single, sizes), mean_change_bpb(self.batched, self.packed, sizes))
 
 
-def probe(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: TextTokenizer,
-    window: int,
-    texts: Sequence[str],
-    once: Callable[[str, Callable[[], list[Nats]]], list[Nats]] = lambda how, score: score(),
-) -> Probes:
-    """Score the probe texts three times.
-
-    Args:
-        model: with its adapter on or off.
-        tokenizer: the model's.
-        window: in tokens.
-        texts: to be scored.
-        once: is asked, by name, for the two batchings that need not be of this process, and may know them from an
-            earlier one; the packed one is always scored now.
-    """
+def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, texts: Sequence[str]) -> Probes:
+    """Score the probe texts three times."""
     together, alone = (Scorer(model, tokenizer, window=window, stride=window, row_tokens=row) for row in (None, 1))
-    return Probes(
-        together.score(texts),
-        once("one at a time", partial(alone.score, texts)),
-        once("in reversed order", partial(together.score, texts, reverse=True)),
-    )
+    return Probes(together.score(texts), alone.score(texts), together.score(texts, reverse=True))
 
 
 def score_with_progress(judge: Scorer, readings: Sequence[Reading], label: str, console: Console) -> list[Nats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -33,7 +33,7 @@ from assay.stages.evaluate.generations import Arm, Asking, continue_all, room
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
-from assay.stages.evaluate.shared import CONTINUATIONS, RECITAL, SCORES, TASKS, Shared
+from assay.stages.evaluate.shared import CONTINUATIONS, PROBES, RECITAL, TASKS, Shared
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder
 
@@ -82,13 +82,19 @@ class Measured:
 
 
 def probe_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> measure.Probes:
-    """The base's scores of the probe texts: packed as they are now, in the other batchings as stored."""
-    window, tokenizer = at.protocol.window, sample.asking.encoder.tokenizer
+    """The base's scores of the probe texts in three batchings; where they are stored, packed once more as a check."""
+    texts, tokenizer, window = sample.probes, sample.asking.encoder.tokenizer, at.protocol.window
 
-    def once(how: str, score: Callable[[], list[Nats]]) -> list[Nats]:
-        return shared.once(SCORES, [how, window, sha256_json(sample.probes)], score, label=f"probe texts {how}").value
+    def score() -> list[Nats]:
+        found = measure.probe(model, tokenizer, window, texts)
+        return [*found.packed, *found.single, *found.reverse]
 
-    return measure.probe(model, tokenizer, window, sample.probes, once)
+    part = shared.once(PROBES, [window, sha256_json(texts)], score)
+    packed, single, reverse = (part.value[n * len(texts) : (n + 1) * len(texts)] for n in range(3))
+    if part.earlier is None:
+        return measure.Probes(packed, single, reverse)
+    again = Scorer(model, tokenizer, window=window, stride=window).score(texts)
+    return measure.Probes(again, single, reverse, earlier=packed)
 
 
 def of_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> tuple[Measured, float | None]:

@@ -137,7 +137,7 @@ def _count_units(
                 measure.covered_bytes(encoder, sample.test),
             ),
             single=[float(n.sum()) for n in probes.single],
-            batched=[float(n.sum()) for n in probes.packed],
+            batched=[float(n.sum()) for n in probes.batched],
             reversed_order=[float(n.sum()) for n in probes.reverse],
             dtype=dtype,
         )
