@@ -36,8 +36,8 @@ from assay.core.ledger_table import Table, create, forget, in_memory, settings_o
 from assay.core.rundir import RunDir
 
 __all__ = [
-    "COLUMNS", "Ledger", "Listing", "Query", "existing_run", "is_locked", "is_run", "read_run", "resolve_run",
-    "run_dirs",
+    "CLOSELY", "COLUMNS", "Ledger", "Listing", "Query", "existing_run", "is_locked", "is_run", "read_run",
+    "resolve_run", "run_dirs",
 ]  # fmt: skip
 
 CLOSELY = 2000
