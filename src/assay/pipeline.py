@@ -32,7 +32,7 @@ from assay.core.identity import Identity, find_run, make_identity, new_run
 from assay.core.ledger import Ledger, existing_run
 from assay.core.optional import installed, require_training
 from assay.core.receipt import version
-from assay.core.rundir import LOOKS, STAGES, RunDir
+from assay.core.rundir import STAGES, RunDir
 from assay.core.store import Store
 from assay.core.usage import forget_peak, give_back, peak_memory
 from assay.model.registry import BaseRef, locate, tokenizer_at_hand, trainable_as
@@ -365,7 +365,7 @@ def _evaluate(run: RunDir, work: Work) -> list[Path]:
     require_training()
     from assay.stages.evaluate.stage import evaluate
 
-    looks = work.runs_dir / LOOKS
+    looks = work.runs_dir / "test-looks.jsonl"
     return evaluate(run, work.loaded.experiment, work.base, work.cache, work.store, looks, work.console)
 
 
