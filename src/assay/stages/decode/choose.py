@@ -59,12 +59,12 @@ def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
         why = f"it alone loops in at most {_percent(max_loops)} of its texts"
         if len(left) > 1:
             why = (
-                f"of the {len(left)} settings that loop in at most {_percent(max_loops)} of their texts, its texts are the "
-                "nearest to human ones"
+                f"of the {len(left)} settings that loop in at most {_percent(max_loops)} of their texts, "
+                "its texts are the nearest to human ones"
             )
         return Choice(chosen, why, dropped, loops_too=False)
     chosen = min(loops, key=lambda name: (loops[name], distance.get(name, float("inf"))))
-    why = f"no setting loops in at most {_percent(max_loops)} of its texts and can be held against human ones; it loops least"
+    why = f"none loops in at most {_percent(max_loops)} of its texts and can be held against human ones; it loops least"
     return Choice(chosen, why, {name: text for name, text in dropped.items() if name != chosen}, loops_too=True)
 
 
