@@ -6,7 +6,6 @@ import gc
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +180,7 @@ def _settings(at: Setting, sample: Sample) -> dict[str, Any]:
         "attention": ATTENTION,
         "tokenizer_sha256": tokenizer.sha256,
         "template_sha256": template.sha256 if template and sample.asking.chat else None,
-        "decoding": asdict(p.decoding),
+        "decoding": p.decoding.given(),
         "claim": p.claim,
         "lossy_share": measure.lossy_share(tokenizer, [item.text for item in sample.test]),
     }
