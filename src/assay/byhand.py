@@ -123,11 +123,11 @@ def decoded(
 
     console = console or Console()
     run, loaded, base = _trained(target, runs_dir, overrides)
-    foreign = [key for key, origin in loaded.origins.items() if origin == "--set" and not key.startswith("decode.")]
-    given = {override.partition("=")[0].strip() for override in overrides}
-    if set(foreign) & given:
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    foreign = next((key for key in keys if key.partition(".")[0] != "decode"), None)
+    if foreign is not None:
         raise InputError(
-            f"{min(set(foreign) & given)} does not change a run that is there",
+            f"{foreign} does not change a run that is there",
             where="--set", fix="give keys of the section decode, such as --set decode.seeds=4",
         )  # fmt: skip
     from assay.stages.decode.stage import decode

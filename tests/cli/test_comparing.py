@@ -67,26 +67,29 @@ def test_where_the_files_go_may_be_chosen(tmp_path, runs, capsys) -> None:
     assert not (tmp_path / "runs" / "bard" / "comparisons").exists()
 
 
+def test_where_nothing_can_be_written_the_result_is_printed_all_the_same(tmp_path, runs, capsys) -> None:
+    (tmp_path / "file").touch()
+    assert call(tmp_path, "aaaa", "bbbb", "--out", str(tmp_path / "file")) == 2
+    said = capsys.readouterr()
+    assert "rank=8: better by" in said.out
+    assert "is a file" in said.err
+    assert "--out" in said.err
+
+
 def test_weights_are_kept_with_the_comparison(tmp_path, runs, capsys) -> None:
     assert call(tmp_path, "aaaa", "bbbb", "--json", "--weights", "quality=3", "--weights", "memory=0.5") == 0
-    assert json.loads(capsys.readouterr().out)["weights"] == {"quality": 3.0, "memory": 0.5}
+    found = json.loads(capsys.readouterr().out)["selection"]
+    assert found["weights"] == {"quality": 3.0, "memory": 0.5}
+    assert found["choice"]["chosen"] == "rank=8"
+    assert call(tmp_path, "aaaa", "bbbb") == 0
+    assert "model selection:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("weights", "words"),
-    [
-        (["quality"], "'quality' is no weight"),
-        (["=3"], "'=3' is no weight"),
-        (["quality=much"], "'quality=much' is no weight"),
-        (["quality=-1"], "'quality=-1' is no weight"),
-        (["quality=nan"], "'quality=nan' is no weight"),
-        (["quality=inf"], "'quality=inf' is no weight"),
-        (["quality=1", "quality=2"], "quality has two weights"),
-    ],
-)
-def test_a_weight_is_a_name_and_a_number(tmp_path, runs, capsys, weights: list[str], words: str) -> None:
-    assert call(tmp_path, "aaaa", "bbbb", *(part for weight in weights for part in ("--weights", weight))) == 2
-    assert words in capsys.readouterr().err
+def test_a_weight_that_is_none_stops_before_anything_is_written(tmp_path, runs, capsys) -> None:
+    for weights, words in (("quality", "'quality' is no weight"), ("qualty=1", "did you mean quality?")):
+        assert call(tmp_path, "aaaa", "bbbb", "--weights", weights) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "bard" / "comparisons").exists()
 
 
 def test_several_changes_are_shown_and_end_with_3(tmp_path, runs, capsys) -> None:
@@ -95,7 +98,6 @@ def test_several_changes_are_shown_and_end_with_3(tmp_path, runs, capsys) -> Non
     assert call(tmp_path, "aaaa", "dddd") == 3
     said = capsys.readouterr()
     assert "no cause may be named" in said.out
-    assert "one-change: FAILED" in said.out
     assert "guard one-change failed" in said.err
     assert list((tmp_path / "runs" / "bard" / "comparisons").glob("*/compare.html"))
 

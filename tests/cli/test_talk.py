@@ -10,7 +10,9 @@ import pytest
 
 from assay.cli.main import main
 from assay.cli.talk import Chat
+from assay.config.decode import DecodingConfig
 from assay.core.console import Console
+from assay.core.errors import MachineError
 from assay.core.records import Decoding, Setting
 from assay.core.rundir import RunDir
 
@@ -73,6 +75,73 @@ def test_the_temperature(typed: str, used: float) -> None:
     parrot = Parrot()
     talk(parrot, f"/temperature {typed}", "a")
     assert parrot.calls[0]["decoding"].temperature == used
+
+
+@pytest.mark.parametrize(
+    ("typed", "used"),
+    [
+        ("temperature=0.5 top_p=0.8", Decoding(5, 0.5, 0.8)),
+        ("temperature=0 beams=4", Decoding(5, 0, 0.9, beams=4)),
+        ("max_new_tokens=9", Decoding(9, 0.8, 0.9)),
+        ("repetition_penalty=1.2", Decoding(5, 0.8, 0.9, repetition_penalty=1.2)),
+    ],
+)
+def test_settings_by_hand(typed: str, used: Decoding) -> None:
+    parrot = Parrot()
+    talk(parrot, f"/set {typed}", "a", "/preset", "b")
+    assert [call["decoding"] for call in parrot.calls] == [used, DECODING]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("temprature=1", "there is no key temprature: did you mean temperature?"),
+        ("zzz=1", "the keys are max_new_tokens, temperature"),
+        ("top_p=2", "'2' is no top_p: give a number > 0 and ≤ 1, as in /set top_p=0.95"),
+        ("beams=1.5", "'1.5' is no beams"),
+        ("temperature=", "'' is no temperature"),
+        ("temperature", "temperature has no value"),
+        ("beams=4", "4 beams search for the likeliest text, and temperature 0.8 draws one"),
+        ("temperature=0 penalty_alpha=0.5", "chooses among top_k candidates"),
+        ("temperature=nan", "'nan' is no temperature"),
+        ("", "nothing to set"),
+    ],
+)
+def test_nonsense_is_said_and_changes_nothing(typed: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parrot = Parrot()
+    talk(parrot, f"/set {typed}", "a")
+    assert said in capsys.readouterr().err
+    assert parrot.calls[0]["decoding"] == DECODING
+
+
+def test_greedy_and_the_list_of_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    parrot = Parrot()
+    talk(parrot, "/greedy", "/settings", "a")
+    assert parrot.calls[0]["decoding"] == Decoding(5, 0.0, 1.0)
+    said = capsys.readouterr().err
+    assert "greedy, at most 5 tokens" in said
+    assert all(key in said for key in DecodingConfig.model_fields)
+
+
+def test_a_setting_that_this_machine_cannot_do_ends_no_conversation(capsys: pytest.CaptureFixture[str]) -> None:
+    class Unable(Parrot):
+        def chat_stream(self, messages: Sequence[dict[str, str]], decoding: Decoding, **settings: Any) -> Iterator[str]:
+            if decoding.penalty_alpha:
+                raise MachineError("there is no contrastive search here", fix="leave it out")
+            yield from super().chat_stream(messages, decoding, **settings)
+
+    parrot = Unable()
+    talk(parrot, "/set temperature=0 top_k=4 penalty_alpha=0.6", "a", "/preset", "b")
+    said = capsys.readouterr()
+    assert "there is no contrastive search here" in said.err
+    assert said.out == "tuned heard b\n"
+    assert [len(call["messages"]) for call in parrot.calls] == [1]
+
+
+def test_prompts_stand_in_the_presets_words() -> None:
+    parrot = Parrot(has_template=False)
+    Chat(parrot, Console(), seed=7, setting=Setting("x", DECODING, "told", "Go on: {prompt}")).loop(["Once"])
+    assert parrot.calls[0]["prompt"] == "Go on: Once"
 
 
 def test_quit_clear_and_unknown_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 import pytest
 from fixture_adapted import adapted
 
+from assay.core.errors import MachineError
 from assay.core.records import Decoding, Turn
 from assay.model.generate import generate
 from assay.model.load import _random
@@ -33,3 +34,14 @@ def test_a_session_switches_between_base_and_tuned(talker):
 
 def test_a_stream_says_what_generate_says(talker):
     assert "".join(talker.stream("To be", DECODING, seed=1)) == talker.generate(["To be"], DECODING, seed=1)[0]
+
+
+@pytest.mark.parametrize("decoding", [Decoding(12, 0.0, 1.0, beams=3), Decoding(12, 0.9, 1.0, repetition_penalty=1.3)])
+def test_a_stream_of_other_settings_says_what_generate_says(talker, decoding):
+    talker.which = "tuned"
+    assert "".join(talker.stream("To be", decoding, seed=1)) == talker.generate(["To be"], decoding, seed=1)[0]
+
+
+def test_a_stream_refuses_what_the_library_cannot_do_before_it_begins(talker):
+    with pytest.raises(MachineError, match="contrastive"):
+        next(talker.stream("To be", Decoding(12, 0.0, 1.0, top_k=4, penalty_alpha=0.6), seed=1))

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from assay.cli.tables import table
 from assay.core.console import Console
-from assay.core.errors import GuardError, InputError
+from assay.core.errors import GuardError, InputError, MachineError
 from assay.core.ledger import resolve_run
 from assay.core.words import failed_validity
 from assay.stages.compare import compare_tables
 from assay.stages.compare.compare_files import default_folder, write_comparison
 from assay.stages.compare.runs import Comparison
 from assay.stages.compare.runs import compare as compared
+from assay.stages.compare.selection import parse_weights
 
 STATUSES = {"warn": "warning", "fail": "FAILED"}
 
@@ -31,14 +32,19 @@ def compare(
     Raises:
         InputError: fewer than two runs, one of them is not there or not evaluated, or a weight is none.
         GuardError: numbers that cannot be trusted, or that may not stand beside each other.
+        MachineError: the files cannot be written; what they would hold has been printed.
     """
     found = compared([resolve_run(name, runs_dir) for name in names], parse_weights(weights))
-    folder = default_folder(found) if out is None else out
-    files = write_comparison(found, folder)
     if as_json:
         console.json(found.as_json())
     else:
         console.result(text(found))
+    folder = default_folder(found) if out is None else out
+    try:
+        files = write_comparison(found, folder)
+    except (InputError, MachineError) as error:
+        fix = "name another folder, which can be written to, with --out"
+        raise type(error)(error.what, where=error.where, fix=fix) from error
     console.note(f"written to {folder}: {', '.join(file.name for file in files)}")
     for failed in failed_validity(found.guards):
         raise GuardError(failed.guard, failed.why, where=" and ".join(names), fix=failed.fix)
@@ -50,32 +56,13 @@ def text(c: Comparison) -> str:
     lines = [c.summary, "", table(whole.header, whole.rows), *whole.notes]
     for pair in c.pairs:
         lines += ["", f"{pair.name}: {pair.sentence}"]
-        lines += [f"  {r.guard}: {STATUSES[r.status]}: {r.why}" for r in pair.guards if r.status in STATUSES]
+        # what one-change found stands in the sentence
+        spoke = [r for r in pair.guards if r.status in STATUSES and r.guard != "one-change"]
+        lines += [f"  {r.guard}: {STATUSES[r.status]}: {r.why}" for r in spoke]
     for one in c.failed:
         lines += ["", f"{one.name}: failed: {one.why}"]
+    if c.selection:
+        lines += ["", "model selection:", *(f"  {sentence}" for sentence in c.selection.sentences)]
     if c.not_concluded:
         lines += ["", "what may not be concluded:", *(f"  {sentence}" for sentence in c.not_concluded)]
     return "\n".join(lines)
-
-
-def parse_weights(texts: Sequence[str]) -> dict[str, float] | None:
-    """``["quality=3", "memory=1"]`` as numbers; None where there are none.
-
-    Raises:
-        InputError: one is not ``name=number``, is below 0, or is given twice.
-    """
-    found: dict[str, float] = {}
-    for given in texts:
-        name, _, number = given.partition("=")
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = -1.0
-        if not name or not 0 <= weight < float("inf"):
-            raise InputError(
-                f"{given!r} is no weight of a criterion", where="--weights", fix="give name=number, as in quality=3"
-            )
-        if name in found:
-            raise InputError(f"{name} has two weights", where="--weights", fix="give each criterion one weight")
-        found[name] = weight
-    return found or None

@@ -92,11 +92,14 @@ def test_else_by_their_experiments_or_by_what_differs_or_by_their_hashes(make: M
     assert [entry.name for entry in entries([make("one"), make("two", **rank(8))])] == ["one", "two"]
     assert [entry.name for entry in entries([make(), make(**rank(8))])] == ["rank=4", "rank=8"]
     full = make(adapter={"kind": "full"})
-    assert [entry.name for entry in entries([make(), full])] == ["kind=lora, rank=4", "kind=full"]
-    much = make(**rank(8), train={"steps": 60})
-    assert [entry.name for entry in entries([make(), much])] == ["e 05aabbcc", "e 04aabbcc"]
-    # a repetition differs in nothing
-    assert [entry.name for entry in entries([make(), make()])] == ["e 06aabbcc", "e 07aabbcc"]
+    assert [entry.name for entry in entries([make(), full])] == ["kind=lora", "kind=full"]
+    longer = make(train=IDENTITY["train"] | {"steps": None, "epochs": 2})
+    assert [entry.name for entry in entries([make(), longer])] == ["steps=30", "epochs=2"]
+    much = [make(), make(**rank(8), train={"steps": 60, "schedule": {"kind": "cosine"}})]
+    repeated = [make(), make()]  # differ in nothing
+    for runs in (much, repeated):
+        hashes = [run.path.name.rpartition("-")[2] for run in runs]
+        assert [entry.name for entry in entries(runs)] == [f"e {short}" for short in hashes]
 
 
 def test_a_name_that_two_entries_have_is_told_apart(make: Make) -> None:

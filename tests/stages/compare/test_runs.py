@@ -479,7 +479,7 @@ def test_the_whole_is_plain_json(make: Make) -> None:
     assert [entry["runs"] for entry in found["entries"]] == [
         [f"{run.path.parent.name}/{run.path.name}"] for run in runs
     ]
-    assert (found["against"], found["weights"]) == ("one", {"quality": 2.0})
+    assert (found["against"], found["selection"]["weights"]) == ("one", {"quality": 2.0})
 
 
 # the same test texts

@@ -30,7 +30,7 @@ def test_of_those_that_do_not_loop_the_nearest_to_human_texts_is_chosen() -> Non
         0.05,
     )
     assert found.name == "near"
-    assert found.dropped == {"greedy": "50% of its texts hold a loop"}
+    assert found.dropped == {"greedy": "50 % of its texts hold a loop"}
     assert not found.loops_too
     assert "of the 2 settings" in found.why
 
@@ -100,7 +100,7 @@ def test_no_difference_is_not_confirmed() -> None:
 def test_loops_on_the_other_prompts_are_not_confirmed() -> None:
     found = verdict(flat(0.2, 1.0), {"greedy": flat(0.9, 9.0)})
     assert found.confirmed is False
-    assert "20% of the texts" in found.sentence
+    assert "20 % of the texts" in found.sentence
 
 
 def test_better_in_one_and_worse_in_the_other_is_not_confirmed() -> None:
@@ -117,3 +117,13 @@ def test_only_groups_that_both_have_are_compared() -> None:
     chosen = flat(0, 1.0) | {"distance": {"g0": 1.0, "g1": 2.0}}
     (_, distance) = compared(chosen, {"greedy": flat(0, 5.0)})
     assert (distance.groups, distance.mean) == (2, pytest.approx(-3.5))
+
+
+def test_a_difference_whose_interval_holds_zero_is_not_shown() -> None:
+    """Seven groups agree and one lies far out: the sign-flip test alone would call it a difference."""
+    far = dict(zip(EIGHT, [1.1] * 7 + [40.0], strict=True))
+    (_, distance) = compared(flat(0, 1.0), {"greedy": flat(0, 5.0) | {"distance": far}})
+    assert distance.p == pytest.approx(2 / 2**8)
+    assert distance.high is not None
+    assert distance.high > 0
+    assert not distance.shown

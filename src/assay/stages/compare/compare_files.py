@@ -14,6 +14,7 @@ from assay.stages.compare import compare_page, compare_tables
 from assay.stages.compare.compare_tables import Table
 from assay.stages.compare.entries import label
 from assay.stages.compare.runs import Comparison
+from assay.stages.compare.selection_page import section_markdown
 
 FOLDER = "comparisons"  # beside the runs of an experiment; it has neither identity nor experiment, so it is no run
 
@@ -60,6 +61,8 @@ def markdown(c: Comparison) -> str:
     for heading, table in sections:
         if table is not None:
             parts += [f"## {heading}", _table(table), _list(map(_plain, table.notes))]
+    if c.selection:
+        parts += ["## Model selection", section_markdown(c.selection)]
     if c.not_concluded:
         parts += ["## What may not be concluded", _list(map(_plain, c.not_concluded))]
     loud = [(pair.name, r) for pair in c.pairs for r in pair.guards if r.status in ("warn", "fail")]

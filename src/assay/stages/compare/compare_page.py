@@ -14,6 +14,7 @@ from assay.stages.compare.entries import label
 from assay.stages.compare.plots import Row
 from assay.stages.compare.plots_runs import AXES, SERIES, Line, Spot
 from assay.stages.compare.runs import Compared, Comparison
+from assay.stages.compare.selection_page import section_html
 from assay.stages.compare.words import fixed
 
 Json = dict[str, Any]
@@ -63,6 +64,7 @@ def context(c: Comparison) -> Json:
         "levels": _levels(c),
         "failed": failed,
         "not_concluded": c.not_concluded,
+        "selection": section_html(c.selection) if c.selection else None,
         "changes": _changes(c),
         "curves": _curves(c),
         "trade": _trade(c),
@@ -90,10 +92,11 @@ def _guards(c: Comparison) -> list[Json]:
 def _contents(c: Comparison) -> list[tuple[str, str]]:
     found = [
         ("entries", "Entries"), ("quality", "Quality"), ("failed", "What failed"),
-        ("not-concluded", "What may not be concluded"), ("changes", "What differs"), ("curves", "Training"),
-        ("trade", "Quality against cost"), ("costs", "Costs"), ("guards", "Checks"), ("method", "Method"),
+        ("not-concluded", "What may not be concluded"), ("selection", "Model selection"), ("changes", "What differs"),
+        ("curves", "Training"), ("trade", "Quality against cost"), ("costs", "Costs"), ("guards", "Checks"),
+        ("method", "Method"),
     ]  # fmt: skip
-    missing = {"failed": not c.failed, "not-concluded": not c.not_concluded}
+    missing = {"failed": not c.failed, "not-concluded": not c.not_concluded, "selection": not c.selection}
     return [(id_, text) for id_, text in found if not missing.get(id_)]
 
 

@@ -19,6 +19,7 @@ from assay.stages.compare.criterion import Criterion, Json, Kind, from_cells, fr
 from assay.stages.compare.entries import Entry
 from assay.stages.compare.measured import Measured
 from assay.stages.compare.measured import measure as read
+from assay.stages.compare.words import percent
 
 KINDS = {
     kind.name: kind
@@ -54,13 +55,19 @@ def measure(entry: Entry) -> dict[str, Criterion]:
     return measure_all([entry])[0]
 
 
-def measure_all(entries: Sequence[Entry]) -> list[dict[str, Criterion]]:
+def measure_all(
+    entries: Sequence[Entry], sides: Sequence[Sequence[Measured]] | None = None
+) -> list[dict[str, Criterion]]:
     """The criteria of entries that are compared, by their names, in the order of the table.
+
+    Args:
+        entries: what is compared.
+        sides: the runs of each, where they have been read.
 
     Raises:
         InputError: a file of a run is missing or damaged.
     """
-    sides = [read(entry) for entry in entries]
+    sides = sides or [read(entry) for entry in entries]
     spent = costs(sides)
     texts = [[read_written(run) for run in side] for side in sides]
     found = [
@@ -120,7 +127,7 @@ def _adherence(side: Sequence[Measured]) -> dict[str, Criterion]:
         source = (
             f"a classifier’s opinion of the answers to {count(cells[0].get('units', 0), 'prompt')}: how likely they "
             "are the data’s own and not the base’s; it told "
-            f"{quality['accuracy']:.0%} of {quality['texts']} passages right"
+            f"{percent(quality['accuracy'], 0)} of {quality['texts']} passages right"
         )
         # one classifier for each seed: it learned from what the base wrote with that seed
         learned = ", ".join(sorted(str(one.get("learned_sha256"))[:12] for one in heard))

@@ -17,6 +17,7 @@ from assay.data.items import read_items
 from assay.data.passages import spread, written
 from assay.stages.compare.criterion import Criterion, Json, Kind, from_cells, from_units, nothing
 from assay.stages.compare.measured import Measured
+from assay.stages.compare.words import percent, short
 from assay.text.metrics import diversity
 from assay.text.metrics.equal import EqualLength, equal_length
 from assay.text.metrics.words import words
@@ -146,9 +147,8 @@ def texts_of(kinds: Mapping[str, Kind], whole: Together, own: slice) -> dict[str
     made = {}
     for name, (number, source, bounds) in found.items():
         reference = whole.reference(number)
-        beyond = (
-            "" if reference is None else f"; held-out texts have {reference:.3g}, and more than that counts no more"
-        )
+        known = "" if reference is None else _number(reference, bounds)
+        beyond = f"; of held-out texts it is {known}, and more counts no more" if known else ""
         rows = whole.by_unit(number)[own]
         basis = whole.basis | {"measure": "MTLD" if name == "vocabulary" and rich else name}
         unit = "words" if name == "vocabulary" and rich else "share"
@@ -156,6 +156,10 @@ def texts_of(kinds: Mapping[str, Kind], whole: Together, own: slice) -> dict[str
             replace(kinds[name], unit=unit), rows, bounds=bounds, source=source + beyond, basis=basis, enough=reference
         )  # fmt: skip
     return made
+
+
+def _number(value: float, bounds: tuple[float, float] | None) -> str:
+    return percent(value) if bounds else short(value, 3)
 
 
 def rated(kind: Kind, runs: Sequence[Measured], who: str) -> Criterion:
@@ -208,5 +212,5 @@ def _unusable(run: Measured, whole: Json, one: Json) -> str | None:
     if one["rate"]["mean"] is None:
         return str(one["rate"]["reason"])
     if one["twice"] and agree is not None and limits("rating.consistency").status(agree) == "fail":
-        return f"of the pairs answered twice {agree:.0%} named the same winner again"
+        return f"of the pairs answered twice {percent(agree, 0)} named the same winner again"
     return None

@@ -235,6 +235,8 @@ def _test(test: Json) -> Json:
     name, _, share, _ = COLUMNS[test["number"]]
     scale, unit = (100, f"{NBSP}points") if share else (1, "")
     mean, low, high = (defined(test[key]) for key in ("mean", "low", "high"))
+    if share and low is not None and high is not None:
+        low, high = max(-1.0, low), min(1.0, high)
     digits = 2 if not share else 1
     return {
         "against": test["against"], "number": name, "groups": count(test["groups"]),

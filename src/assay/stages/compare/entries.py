@@ -153,6 +153,8 @@ def _by_values(runs: Sequence[RunDir]) -> list[str]:
     """``rank=4`` for each run; empty names where much differs, or something that is long to say."""
     leaves = [dict(_leaves(read_json(run.identity))) for run in runs]
     keys = [key for key in dict.fromkeys(k for own in leaves for k in own) if len({own.get(key) for own in leaves}) > 1]
+    # what only some have follows from another key: a full fine-tune has no rank
+    keys = [key for key in keys if all(key in own for own in leaves)] or keys
     values = [[own[key] for key in keys if own.get(key) is not None] for own in leaves]
     if not 0 < len(keys) <= _FEW_KEYS or any(len(value) > _SHORT_VALUE for own in values for value in own):
         return [""] * len(runs)

@@ -12,6 +12,7 @@ from assay.core.rundir import RunDir
 from assay.core.words import count, listed
 from assay.stages.compare import checks
 from assay.stages.compare.changes import Changes, changes
+from assay.stages.compare.conclusions import not_concluded
 from assay.stages.compare.costs import Costs, costs
 from assay.stages.compare.curves import Curves, curves
 from assay.stages.compare.entries import Entry, Failed, entries, label
@@ -25,6 +26,7 @@ from assay.stages.compare.measured import (
     quality,
 )
 from assay.stages.compare.one_change import one_change
+from assay.stages.compare.selection import Selection, check_weights, select
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
 from assay.stats.seeds import SeedVariance, seed_p
@@ -78,8 +80,8 @@ class Comparison:
     """All that a comparison of entries came to; the first is what the others are held against.
 
     `qualities`, `costs` and `curves` are in the order of `entries`; `pairs` has one for each entry but the first.
-    `weights` are the user's, of the criteria by which a model is chosen. `not_concluded` are sentences on what may not
-    be concluded from it.
+    `selection` is the choice of a model by weighed criteria, None of one entry alone. `not_concluded` are sentences on
+    what may not be concluded from all this.
     """
 
     entries: tuple[Entry, ...]
@@ -89,7 +91,7 @@ class Comparison:
     costs: tuple[Costs, ...]
     curves: Curves
     failed: tuple[Failed, ...] = ()
-    weights: Mapping[str, float] | None = None
+    selection: Selection | None = None
     one_tokenizer: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     not_concluded: tuple[str, ...] = ()
@@ -137,7 +139,7 @@ class Comparison:
             "changes": self.changes.as_json(),
             "curves": self.curves.as_json(),
             "failed": [one.as_json() for one in self.failed],
-            "weights": None if self.weights is None else dict(self.weights),
+            "selection": None if self.selection is None else self.selection.as_json(),
             "one_tokenizer": self.one_tokenizer,
             "settings": dict(self.settings),
             "not_concluded": self.not_concluded,
@@ -176,26 +178,29 @@ def comparison(
         weights: of the criteria by which a model is chosen.
 
     Raises:
-        InputError: there is no entry, or a file of a run is damaged.
+        InputError: there is no entry, a weight is none, or a file of a run is damaged.
         GuardError: two runs were measured differently, or have scores that cannot both be real.
     """
     if not entries:
         raise InputError("there is nothing to compare: no run has numbers", fix="`assay runs` lists the runs")
+    check_weights(weights or {})
     sides = [measure(entry) for entry in entries]
     checks.check_together([run for side in sides for run in side])
-    missing = {one.name for one in failed} - {entry.name for entry in entries}
+    missing = sorted({one.name for one in failed} - {entry.name for entry in entries})
     one_tokenizer = len({run.settings["tokenizer_sha256"] for side in sides for run in side}) == 1
+    pairs, spent = _pairs(entries, sides, len(missing)), costs(sides)
     return Comparison(
         tuple(entries),
         tuple(quality(side, one_tokenizer=one_tokenizer) for side in sides),
-        tuple(_pairs(entries, sides, len(missing))),
+        tuple(pairs),
         changes(sides),
-        tuple(costs(sides)),
+        tuple(spent),
         curves(sides),
         tuple(failed),
-        weights,
+        select(entries, weights, sides=sides) if len(entries) > 1 else None,
         one_tokenizer,
         {key: sides[0][0].settings.get(key) for key in ("window", "stride", "bos_rule", "max_bytes_per_group")},
+        tuple(not_concluded(entries, sides, pairs, spent, missing)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ from markupsafe import Markup
 from assay.stages.compare.criteria import KINDS
 from assay.stages.compare.criterion import Criterion
 from assay.stages.compare.selection import Row, Selection
-from assay.stages.compare.selection_words import amount, ends, spread, turns
+from assay.stages.compare.selection_words import told, turns
 from assay.stages.compare.words import fixed, share
 from assay.stats.choice import Choice
 
 Json = dict[str, Any]
 HOW = (
     "Every criterion is scaled from 0, the worst of these entries, to 1, the best; where all are alike, all have 1. "
-    "The overall score is the weighted mean. So the choice depends on what is compared: another entry may move the scale. "
-    "Weights are the reader’s; no measurement says what they should be."
+    "The overall score is the weighted mean. So the choice depends on what is compared: another entry may move the "
+    "scale. Weights are the reader’s; no measurement says what they should be."
 )
 # What would be markup in a table of Markdown.
 _MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#~"})
@@ -40,38 +41,41 @@ def context(selection: Selection) -> Json:
     rows = [_row(selection, row, sources) for row in selection.rows]
     choice = selection.choice
     return {
-        "sentences": [f"{said[:1].upper()}{said[1:]}." for said in selection.sentences],
+        "sentences": [f"{_capital(said, selection.names)}." for said in selection.sentences],
         "names": selection.names,
         "chosen": choice and choice.chosen,
         "rows": rows,
         "totals": _totals(choice) if choice and len(choice.names) > 1 else [],
         "turns": _turning(choice) if choice else [],
         "left_out": [(KINDS[name].label, reason) for name, reason in selection.left_out],
-        "sources": [(number, f"{said[:1].upper()}{said[1:]}.") for said, number in sources.items()],
+        "sources": [(number, f"{_capital(said)}.") for said, number in sources.items()],
         "how": HOW,
     }
+
+
+def _capital(said: str, names: Sequence[str] = ()) -> str:
+    """A sentence with a capital; a name at its beginning stays as it is."""
+    return said if said.startswith(tuple(names)) else f"{said[:1].upper()}{said[1:]}"
 
 
 def _row(selection: Selection, row: Row, sources: dict[str, int]) -> Json:
     kind = row.cells[0].kind
     best = _best(row)
-    unit = "" if kind.unit in ("share", "bytes", "s") else kind.unit
+    unit = "" if kind.unit in ("share", "bytes", "s") else f"{kind.unit}, "
+    numbers = [sources.setdefault(cell.source, len(sources) + 1) for cell in row.cells]
+    cells = []
+    for cell, number in zip(row.cells, numbers, strict=True):
+        value, under = told(cell)
+        own = None if len(set(numbers)) == 1 else number
+        cells.append({"value": value, "under": under, "source": own, "rated": cell.rated, "best": cell is best})
     return {
         "label": kind.label,
         "name": row.name,
-        "unit": f"{unit + ', ' if unit else ''}{'more' if kind.higher else 'less'} is better",
+        "unit": f"{unit}{'more' if kind.higher else 'less'} is better",
         "weight": fixed(row.weight, 2) if selection.choice else "–",
         "counts": row.weight > 0,
-        "cells": [
-            {
-                "value": amount(cell.kind.unit, float(cell.value or 0.0)),
-                "under": "; ".join(part for part in (ends(cell), spread(cell)) if part),
-                "source": sources.setdefault(cell.source, len(sources) + 1),
-                "rated": cell.rated,
-                "best": cell is best,
-            }
-            for cell in row.cells
-        ],
+        "source": numbers[0] if len(set(numbers)) == 1 else None,
+        "cells": cells,
     }
 
 
@@ -109,7 +113,7 @@ def section_markdown(selection: Selection) -> str:
     if c["rows"]:
         header = ["criterion", "weight", *map(_plain, c["names"])]
         body = [
-            [f"{_plain(row['label'])} ({_plain(row['unit'])})", row["weight"], *map(_cell, row["cells"])]
+            [f"{_plain(row['label'])} ({_plain(row['unit'])}){_note(row)}", row["weight"], *map(_cell, row["cells"])]
             for row in c["rows"]
         ]
         body += [[f"{label} ({unit})", "", *values] for label, unit, values in c["totals"]]
@@ -125,7 +129,11 @@ def section_markdown(selection: Selection) -> str:
 
 def _cell(cell: Json) -> str:
     value = f"**{_plain(cell['value'])}**" if cell["best"] else _plain(cell["value"])
-    return f"{value} ({_plain(cell['under'])}) [{cell['source']}]"
+    return f"{value} ({_plain(cell['under'])}){_note(cell)}"
+
+
+def _note(of: Json) -> str:
+    return f" [{of['source']}]" if of["source"] else ""
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

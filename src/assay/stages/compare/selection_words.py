@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from assay.core.console import duration, size
+from assay.core.console import duration
 from assay.core.words import count, listed
 from assay.stages.compare.criterion import Criterion
-from assay.stages.compare.words import fixed, percent, share, short
+from assay.stages.compare.words import NBSP, decimals_for, fixed, percent, share, short
 from assay.stats.choice import Choice, Flip
 
 SURE = 0.95  # of the redrawn measurements: below, what was measured does not tell the chosen one from the others
 NAMED = 3  # turning points that are told in sentences, the nearest
 LEAST = 0.005  # a smaller share is not named beside others
 SCALINGS = {"rank": "ranks instead of amounts", "ratio": "doublings beyond the first entry"}
+_BYTES = {1e12: "TB", 1e9: "GB", 1e6: "MB", 1e3: "kB"}
 Labels = Mapping[str, str]
 
 
@@ -126,24 +127,31 @@ def _fresh(choice: Choice) -> list[str]:
     ]
 
 
-def amount(unit: str, value: float) -> str:
-    """A value with its unit."""
+def amount(unit: str, value: float, half: float | None = None) -> str:
+    """A value with its unit, with as many digits as an uncertainty (half an interval) bears."""
     if unit == "bytes":
-        return size(value)
+        step = next((step for step in _BYTES if abs(value) >= step), 1.0)
+        return f"{short(value / step, 3)}{NBSP}{_BYTES.get(step, 'B')}"
     if unit == "s":
-        return duration(value) if value >= 10 else f"{short(value, 2)} s"
-    return percent(value) if unit == "share" else short(value)
+        return duration(value) if value >= 10 else f"{short(value, 3)}{NBSP}s"
+    if unit == "share":
+        return percent(value, decimals_for(100 * half, at_least=0, at_most=2) if half else 1)
+    return fixed(value, decimals_for(half, at_least=0, at_most=5)) if half else short(value)
 
 
-def ends(cell: Criterion) -> str:
-    """A criterion's interval in words, or that there is none."""
+def told(cell: Criterion) -> tuple[str, str]:
+    """A criterion's value in words, and its interval with how far the seeds are apart."""
+    value, unit, half = float(cell.value or 0.0), cell.kind.unit, None
     if cell.low is None or cell.high is None:
-        return "measured once" if cell.n == 1 else "no interval"
-    return f"{amount(cell.kind.unit, cell.low)} to {amount(cell.kind.unit, cell.high)}"
-
-
-def spread(cell: Criterion) -> str:
-    """How far the seeds are apart; empty for one."""
-    if cell.seed_sd is None:
-        return ""
-    return f"{count(len(cell.by_seed), 'seed')}, sd {amount(cell.kind.unit, cell.seed_sd)}"
+        ends = "measured once" if cell.n == 1 else "no interval"
+    elif cell.low == cell.high:
+        ends = "all alike"
+    else:
+        half = (cell.high - cell.low) / 2
+        ends = f"{amount(unit, cell.low, half)} to {amount(unit, cell.high, half)}"
+    seeds = count(len(cell.by_seed), "seed") if len(cell.by_seed) > 1 else ""
+    if cell.seed_sd and unit == "share":
+        seeds += f", sd {fixed(100 * cell.seed_sd, decimals_for(100 * cell.seed_sd, at_least=0))} points"
+    elif cell.seed_sd:
+        seeds += f", sd {amount(unit, cell.seed_sd, cell.seed_sd)}"
+    return amount(unit, value, half), "; ".join(part for part in (ends, seeds) if part)
