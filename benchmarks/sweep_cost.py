@@ -2,16 +2,17 @@
 
     python benchmarks/sweep_cost.py [--base smollm2-135m-instruct-q4] [--steps 6] [--work FOLDER] [--json FILE]
 
-The sweep is timed from its command to its end, with a runs folder of its own: processes that start, planning, reports and
-the comparison count. Then each of its runs is done alone in a fresh folder, twice: the first time all of it is measured,
-the second time (`--new`) its data are there and the base has been measured, so that its evaluation is the tuned model's.
+The sweep is timed from its command to its end, with a runs folder of its own: processes that start, planning, reports
+and the comparison count. Then each of its runs is done alone in a fresh folder, twice: the first time all of it is
+measured; the second time (`--new`) its data are there and the base has been measured, so that its evaluation is the
+tuned model's.
 
     allowed = sum of the trainings + sum of the tuned models' evaluations + one preparation + one evaluation of the base
     cost    = wall of the sweep / allowed                                  at most 1.15
 
-The base's evaluation is the difference of the first and the second evaluation, a mean over the runs; the preparation is the first one's.
-A second evaluation scores a few of the base's texts anew, as each run of a sweep does. All is on one machine that should do nothing
-else; how busy others kept it is printed.
+The base's evaluation is the difference of the first and the second evaluation, a mean over the runs; the preparation is
+the first one's. A second evaluation scores a few of the base's texts anew, as each run of a sweep does. All is on one
+machine that should do nothing else; how busy others kept it is printed.
 """
 
 from __future__ import annotations
