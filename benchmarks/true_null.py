@@ -77,7 +77,7 @@ def null_outcomes(run: RunDir, work: Path, *, draws: int, seed: int) -> Counter[
     found: Counter[str] = Counter()
     for flipped in nulls(texts, draws, seed):
         scored(null, flipped)
-        found[assay.compare([base, null])[0]["outcome"]] += 1
+        found[assay.compare([base, null])["pairs"][0]["outcome"]] += 1
     return found
 
 
@@ -114,7 +114,7 @@ def a_a(run: RunDir, work: Path) -> list[dict[str, Any]]:
             nats = pl.col("id").replace_strict(again(run, rows), return_dtype=pl.Float64)
         for column in (nats, 2 * pl.col("nll_base") - nats):  # seen from either side
             scored(other, texts.with_columns(column.alias("nll_tuned")))
-            compared = assay.compare([one, other])[0]
+            compared = assay.compare([one, other])["pairs"][0]
             found.append({"row_tokens": rows, "outcome": compared["outcome"], "mean": compared["difference"]["mean"]})
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -9,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from py3langid import langid
 
-from assay import pipeline
 from assay.core.cache import cache_dir
 from assay.core.files import write_json, write_text
 from assay.core.guard import record
 from assay.core.rundir import STAGES, RunDir
+from assay.pipeline import stages
 
 # Each of the test runner's workers keeps to a core of its own: two that share two cores wait for each other.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -26,7 +29,7 @@ if _WORKER and hasattr(os, "sched_setaffinity"):
 settings.register_profile("assay", deadline=None, derandomize=True)
 settings.load_profile("assay")
 
-SHOW_DATA = pipeline._show_data
+SHOW_DATA = stages.show_data
 
 RESOLVED = """\
 schema: 1                                # file
@@ -46,18 +49,32 @@ evaluate:
 """
 
 
+@pytest.fixture(autouse=True)
+def _leave_what_stays() -> None:
+    """What was imported and made before this test stays: stages collect garbage, and need not look through it."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_model_of_languages() -> Iterator[None]:
+    """Each preparation lets py3langid's model go, for its memory; here it is read from its file once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(langid, "_load_model_file", functools.cache(langid._load_model_file))
+        yield
+
+
 @pytest.fixture(scope="module")
 def no_page() -> Iterator[None]:
     """Prepared data without their page and plots, which take longer than all the rest."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_show_data", lambda run: None)
+        patch.setattr(stages, "show_data", lambda run: None)
         yield
 
 
 @pytest.fixture
 def with_page(no_page: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page all the same, for one test of a module that goes without."""
-    monkeypatch.setattr(pipeline, "_show_data", SHOW_DATA)
+    monkeypatch.setattr(stages, "show_data", SHOW_DATA)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ NOT_IMPORTED = {"gguf"}  # transformers needs it to read the embedded base
 TRACKERS = {"mlflow", "tensorboard", "trackio", "wandb"}
 # imported by a name in a text, only when needed
 BY_NAME = TRACKERS | {
-    "bitsandbytes", "evalica", "fastokens", "ftfy", "liger-kernel", "lm_eval", "matplotlib", "py3langid", "pyphen",
-    "scikit-learn",
+    "bitsandbytes", "evalica", "fastokens", "ftfy", "liger-kernel", "lm_eval", "matplotlib", "optuna", "py3langid",
+    "pyphen", "scikit-learn",
 }  # fmt: skip
 
 

@@ -30,19 +30,20 @@ RANK = {
     "starter": 6,
     "byhand": 6,
     "fetch": 6,
-    "api": 7,
-    "cli": 7,
-    "__init__": 8,
-    "__main__": 8,
+    "sweeps": 7,
+    "api": 8,
+    "cli": 8,
+    "__init__": 9,
+    "__main__": 9,
 }
 # Only these know the experiment file. Below a stage's entry function everything takes plain arguments.
-KNOW_THE_CONFIG = ("stages", "pipeline", "starter", "byhand", "api", "cli", "__init__")
+KNOW_THE_CONFIG = ("stages", "pipeline", "starter", "byhand", "sweeps", "api", "cli", "__init__")
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "gguf")
 # The base install has none of HEAVY: with it a laptop prepares, plans, reports and reads runs.
 WITHOUT_TORCH = (
-    "assay.__main__", "assay.cli", "assay.pipeline", "assay.starter", "assay.byhand", "assay.api", "assay.config",
-    "assay.core", "assay.stats", "assay.text", "assay.data", "assay.guards", "assay.model.registry",
+    "assay.__main__", "assay.cli", "assay.pipeline", "assay.starter", "assay.byhand", "assay.sweeps", "assay.api",
+    "assay.config", "assay.core", "assay.stats", "assay.text", "assay.data", "assay.guards", "assay.model.registry",
     "assay.stages.prepare", "assay.stages.plan", "assay.stages.compare",
 )  # fmt: skip
 

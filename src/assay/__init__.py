@@ -32,20 +32,21 @@ if TYPE_CHECKING:
         runs,
         score,
         show,
+        sweep,
         train,
     )  # fmt: skip
     from assay.core.errors import AssayError, GuardError, InputError, Interrupted, MachineError
 
 _API = (
     "compare", "decode", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes",
-    "report", "run", "runs", "score", "show", "train",
+    "report", "run", "runs", "score", "show", "sweep", "train",
 )  # fmt: skip
 _ERRORS = ("AssayError", "GuardError", "InputError", "Interrupted", "MachineError")
 
 __all__ = [
     "AssayError", "GuardError", "InputError", "Interrupted", "MachineError",
     "compare", "decode", "evaluate", "generate", "guards", "load_experiment", "models", "plan", "prepare", "recipes",
-    "report", "run", "runs", "score", "show", "train",
+    "report", "run", "runs", "score", "show", "sweep", "train",
 ]  # fmt: skip
 
 

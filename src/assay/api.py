@@ -7,7 +7,7 @@ Errors are those of `assay.core.errors`; they carry what, where and the fix.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, overload
@@ -25,11 +25,12 @@ from assay.core.rundir import RunDir
 from assay.data.objects import rows_file
 from assay.model.registry import locate, model_rows
 from assay.pipeline import Outcome
-from assay.stages.compare.runs import compare as held_against
+from assay.sweeps.sweep import Swept
+from assay.sweeps.sweep import sweep as do_all
 
 __all__ = [
     "Loaded", "Outcome", "RunDir", "compare", "decode", "evaluate", "generate", "guards", "load_experiment", "models",
-    "plan", "prepare", "recipes", "report", "run", "runs", "score", "show", "train",
+    "plan", "prepare", "recipes", "report", "run", "runs", "score", "show", "sweep", "train",
 ]  # fmt: skip
 
 Named = str | Path | RunDir
@@ -146,6 +147,31 @@ def _name(target: Named) -> str:
     return str(target.path if isinstance(target, RunDir) else target)
 
 
+def sweep(
+    target: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    runs_dir: Path | str = RUNS,
+    only_plan: bool = False,
+    quiet: bool = True,
+) -> Swept:
+    """Do all runs of an experiment's matrix that are not done, each in a process of its own, and compare them.
+
+    Args:
+        target: an experiment file with `ablations`, `seeds` or `sweep.search`.
+        only_plan: prepare the data and plan each run, and train nothing.
+
+    Returns:
+        The record, with a row for each run: its state, its folder, its failure if it has one; and the comparison.
+
+    Raises:
+        AssayError: the matrix does not stand, another command is at work on it, or it was interrupted.
+    """  # fmt: skip
+    return do_all(
+        str(target), runs_dir=Path(runs_dir), overrides=overrides, only_plan=only_plan, console=Console(quiet=quiet)
+    )
+
+
 def runs(*, runs_dir: Path | str = RUNS) -> list[dict[str, Any]]:
     """The ledger's rows, newest first: one per run, failed ones too."""
     return Ledger(Path(runs_dir)).rows()
@@ -161,15 +187,34 @@ def guards(target: Named, *, runs_dir: Path | str = RUNS) -> list[dict[str, Any]
     return guard_rows(resolve_run(_name(target), Path(runs_dir)))
 
 
-def compare(targets: Sequence[Named], *, runs_dir: Path | str = RUNS) -> list[dict[str, Any]]:
-    """Each run held against the first: the paired difference, its outcome, and what it may be put down to.
+def compare(
+    targets: Sequence[Named],
+    *,
+    weights: Mapping[str, float] | None = None,
+    out: Path | str | None = None,
+    runs_dir: Path | str = RUNS,
+) -> dict[str, Any]:
+    """Runs held against the first: quality, paired differences with intervals, costs, what differs; as `compare.json`.
+
+    Runs that differ in their training seed alone are one entry; `pairs` holds each entry but the first against it.
+
+    Args:
+        targets: two runs or more.
+        weights: of the criteria by which a model is chosen.
+        out: a folder for compare.html, .md, .json and .csv; without it nothing is written.
+        runs_dir: the folder that holds all runs.
 
     Raises:
         InputError: fewer than two runs, or one of them is not there or not evaluated.
         GuardError: numbers that cannot be trusted, or that may not stand beside each other.
     """
-    found = held_against([resolve_run(_name(target), Path(runs_dir)) for target in targets])
-    return [one.as_json() for one in found]
+    from assay.stages.compare.compare_files import write_comparison
+    from assay.stages.compare.runs import compare as compared
+
+    found = compared([resolve_run(_name(target), Path(runs_dir)) for target in targets], weights)
+    if out is not None:
+        write_comparison(found, Path(out))
+    return found.as_json()
 
 
 def models() -> list[dict[str, Any]]:

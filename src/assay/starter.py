@@ -275,7 +275,8 @@ _HEAD = [
 ]
 _BASE = [
     "base: smollm2-135m-instruct-q4   # `assay models` lists others; a Hub id or a folder works too",
-    "seed: 42",
+    "seed: 42   # or `seeds: [0, 1, 2]`: `assay sweep` makes a run with each",
+    "# ablations: {rank: {adapter.rank: [4, 16]}}   # `assay sweep` also makes a run with each of these, and compares",
     "",
 ]
 _GROUP = [

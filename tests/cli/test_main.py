@@ -163,7 +163,7 @@ def test_an_exhausted_machine_is_no_bug(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("assay.cli.reading.runs", fail)
+    monkeypatch.setattr("assay.cli.listing.runs", fail)
     assert main(["runs"]) == code
     err = capsys.readouterr().err
     assert words in err

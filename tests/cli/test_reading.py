@@ -11,7 +11,7 @@ import pytest
 
 from assay.cli.main import main
 from assay.cli.outcome import outcome_text
-from assay.core.files import write_json
+from assay.core.files import read_json, write_json
 from assay.core.guard import GUARDS, record
 from assay.core.rundir import STAGES, RunDir
 
@@ -79,6 +79,19 @@ def test_show(make_run: Make, call: Callable[..., str]) -> None:
     ):
         assert words in shown
     assert "seed: 42" not in shown  # a default
+
+
+def test_a_timing_that_shared_the_machine_is_marked(make_run: Make, call: Callable[..., str]) -> None:
+    run = make_run()
+    assert "not comparable" not in call("show", "bard")  # of who else was there nothing is known
+    stages = read_json(run.stages)
+    stages["train"] |= {"others": 0.9, "cores": 2}
+    stages["evaluate"] |= {"others": 0.1, "cores": 2}
+    write_json(run.stages, stages)
+    told = "not comparable: it shared the machine, other work kept 0.9 of 2 cores busy"
+    lines = [line for line in call("show", "bard").splitlines() if "not comparable" in line]
+    assert [line.split("  ")[0] for line in lines] == ["train", ""]  # the stage's time, and the pace
+    assert all(line.endswith(told) for line in lines)
 
 
 def test_show_as_json(make_run: Make, call: Callable[..., str]) -> None:

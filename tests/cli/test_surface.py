@@ -14,19 +14,26 @@ SURFACE = {
     "plan": STAGE | {"--device", "--json"},
     "train": STAGE,
     "evaluate": STAGE,
+<<<<<<< HEAD
     "report": STAGE,
+    "sweep": {"experiment", "--runs-dir", "--set", "--plan", "--quiet", "--json"},
+=======
+    "report": STAGE | {"--history"},
+>>>>>>> ledger
     "generate": {"run", "prompts", "--runs-dir", "--set", "--quiet"},
     "chat": {"run", "--runs-dir", "--set", "--quiet"},
     "decode": {"run", "--runs-dir", "--set", "--quiet", "--json"},
     "show": {"run", "--runs-dir", "--json"},
     "guards": {"run", "--runs-dir", "--json"},
-    "compare": {"runs", "--runs-dir", "--json"},
+    "compare": {"runs", "--runs-dir", "--out", "--weights", "--json"},
     "judge": {"run", "--runs-dir", "--set", "--quiet"},
     "rate": {"run", "--write", "--read", "--stars", "--anchors", "--runs-dir"},
     "models": {"--json"},
     "recipes": {"name", "--json"},
     "doctor": {"--runs-dir", "--json"},
     "runs": {"--runs-dir", "--json"},
+    "runs list": {"filters", "--runs-dir", "--sort", "--reverse", "--limit", "--columns", "--csv", "--json"},
+    "runs reindex": {"--runs-dir", "--quiet"},
     "runs rm": {"runs", "--runs-dir"},
     "runs du": {"--runs-dir", "--json"},
 }

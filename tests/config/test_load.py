@@ -15,6 +15,7 @@ from assay.core.errors import InputError
 
 HEAD = "schema: 1\nname: a\nbase: b\ndata:\n  source: x.txt\n"  # 5 lines
 FILE = Path("exp.yaml")
+TOP = ["schema", "name", "base", "seed", "track", "ablations", "seeds", "data", "adapter", "train", "evaluate", "sweep"]
 
 
 def load(text: str, *overrides: str) -> Loaded:
@@ -164,7 +165,7 @@ def test_a_misspelt_key_has_its_place_and_the_nearest_key() -> None:
         ("rank=4", "did you mean adapter.rank?"),
         ("trian.steps=4", "did you mean train.steps?"),
         ("adapter.rank.x=4", "did you mean adapter.rank?"),
-        ("zzz=4", "the file holds the keys schema, name, base, seed, track, data, adapter, train, evaluate, decode"),
+        ("zzz=4", f"the file holds the keys {', '.join(TOP)}"),
         ("foo", "write --set section.key=value"),
         ("=3", "write --set section.key=value"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from assay.core.errors import InputError, MachineError
+from assay.core.files import read_json, write_json
 from assay.core.guard import record
-from assay.core.ledger import Ledger, is_locked, is_run, resolve_run, run_dirs
+from assay.core.ledger import COLUMNS, Ledger, Query, is_locked
 from assay.core.rundir import STAGES, RunDir
 
 Make = Callable[..., RunDir]
@@ -23,17 +25,33 @@ def test_a_finished_run_has_its_whole_row(make_run: Make, tmp_path: Path) -> Non
     run = make_run()
     (row,) = Ledger(tmp_path / "runs").rows()
     assert row.pop("created").endswith("+00:00")
-    assert row == {
+    assert list(row) == [name for name in COLUMNS if name != "created"]
+    assert row.pop("finished").endswith("+00:00")
+    assert {name: value for name, value in row.items() if value is not None} == {
         "path": f"bard/{run.path.name}",
         "id": "01bc1234",
         "experiment": "bard",
         "status": "finished",
         "stage": "report",
-        "guard": None,
         "base": "scratch:llama-tiny",
         "adapter": "lora",
         "rank": 4,
+        "seed": 42,
         "outcome": "better",
+        "sentence": "better by 0.097 bits per byte",
+        "base_bpb": 1.25,
+        "tuned_bpb": 1.153,
+        "groups": 8,
+        "train_items": 20,
+        "train_bytes": 20_000,
+        "seconds": 7.5,
+        "prepare_seconds": 1.5,
+        "plan_seconds": 1.5,
+        "train_stage_seconds": 1.5,
+        "evaluate_seconds": 1.5,
+        "report_seconds": 1.5,
+        "train_tokens": 61440,
+        "train_tokens_per_s": 295.4,
         "difference": 0.097,
         "low": 0.085,
         "high": 0.109,
@@ -89,6 +107,109 @@ def test_rows_follow_the_directories(make_run: Make, tmp_path: Path) -> None:
     assert ledger.rows()[0]["stage"] == "plan"
     shutil.rmtree(first.path)
     assert [row["path"] for row in ledger.rows()] == [f"bard/{second.path.name}"]
+
+
+OLD = 1_700_000_000  # long enough ago for a folder to be settled
+
+
+def settle(runs: Path) -> None:
+    for folder in runs.iterdir():
+        if folder.is_dir():
+            os.utime(folder, (OLD, OLD))
+
+
+def test_a_folder_that_has_not_changed_is_not_looked_into(make_run: Make, tmp_path: Path) -> None:
+    make_run(number=1)
+    settle(tmp_path / "runs")
+    ledger = Ledger(tmp_path / "runs")
+    assert len(ledger.rows()) == 1
+    make_run(number=2)
+    settle(tmp_path / "runs")  # as if nothing had happened: this is what the listing goes by
+    assert len(ledger.rows()) == 1
+    os.utime(tmp_path / "runs" / "bard")
+    assert len(ledger.rows()) == 2
+
+
+def test_a_folder_changed_just_now_is_looked_into_again(make_run: Make, tmp_path: Path) -> None:
+    make_run(number=1)
+    ledger, folder = Ledger(tmp_path / "runs"), tmp_path / "runs" / "bard"
+    ledger.rows()
+    state = folder.stat()
+    make_run(number=2)
+    os.utime(folder, ns=(state.st_atime_ns, state.st_mtime_ns))  # within the same tick of the clock
+    assert len(ledger.rows()) == 2
+
+
+def test_a_run_that_is_being_copied_here_is_found_when_it_is_whole(make_run: Make, tmp_path: Path) -> None:
+    whole = make_run(number=1)
+    empty = tmp_path / "runs" / "bard" / "20260102-120000-02bc1234"
+    empty.mkdir()
+    settle(tmp_path / "runs")
+    ledger = Ledger(tmp_path / "runs")
+    assert len(ledger.rows()) == 1
+    shutil.copytree(whole.path, empty, dirs_exist_ok=True)
+    settle(tmp_path / "runs")
+    assert len(ledger.rows()) == 2
+
+
+def test_the_records_of_sweeps_are_no_runs(make_run: Make, tmp_path: Path) -> None:
+    make_run()
+    sweep = tmp_path / "runs" / "bard" / "sweeps" / "20260101-s1"
+    write_json(sweep / "sweep.json", {})
+    (sweep / "experiment.yaml").write_text("schema: 1")
+    assert len(Ledger(tmp_path / "runs").rows()) == 1
+
+
+def test_a_large_ledger_looks_at_what_is_not_finished_and_at_what_it_shows(make_run: Make, tmp_path: Path) -> None:
+    finished, going = make_run(number=1), make_run(number=2, until="plan")
+    ledger = Ledger(tmp_path / "runs", closely=0)
+    ledger.rows()
+    going.finish("train", key="k", outputs=[], seconds=1)
+    going.event("stage finished", stage="train")
+    assert ledger.select(Query(["stage=train"])).total == 1
+    # edited by hand: found by what it was, shown as it is
+    change(finished, outcome="worse")
+    assert ledger.select(Query(["outcome=worse"])).rows == []
+    assert [row["outcome"] for row in ledger.select(Query(["outcome=better"])).rows] == []
+    assert [row["outcome"] for row in ledger.select(Query(["outcome=worse"])).rows] == ["worse"]
+
+
+def test_a_small_ledger_looks_at_every_run(make_run: Make, tmp_path: Path) -> None:
+    run, ledger = make_run(), Ledger(tmp_path / "runs")
+    ledger.rows()
+    change(run, outcome="worse")
+    assert [row["outcome"] for row in ledger.select(Query(["outcome=worse"])).rows] == ["worse"]
+
+
+def change(run: RunDir, *, outcome: str) -> None:
+    write_json(run.summary, read_json(run.summary) | {"verdict": {"outcome": outcome}})
+
+
+def test_a_process_that_was_killed_no_longer_runs(make_run: Make, tmp_path: Path) -> None:
+    run, ledger = make_run(until="plan"), Ledger(tmp_path / "runs", closely=0)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run.path), str(tmp_path / "runs")], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert ledger.rows()[0]["status"] == "running"
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert ledger.rows()[0]["status"] == "unfinished"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from assay.core.ledger import Ledger
+from assay.core.rundir import RunDir
+run = RunDir(Path(sys.argv[1]))
+with run.lock():
+    Ledger(Path(sys.argv[2])).upsert(run)
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_upsert_replaces_and_remove_forgets(make_run: Make, tmp_path: Path) -> None:
@@ -153,10 +274,47 @@ def test_torn_and_missing_files_are_no_obstacle(
     assert row["created"]
 
 
+def test_a_table_that_is_damaged_inside_is_built_anew(make_run: Make, tmp_path: Path) -> None:
+    for number in range(1, 9):
+        make_run(number=number)
+    ledger = Ledger(tmp_path / "runs")
+    rows = ledger.rows()
+    content = bytearray(ledger.path.read_bytes())
+    assert len(content) > 10 * 4096
+    content[4096:] = b"\xff" * (len(content) - 4096)  # the first page, with version and schema, is whole
+    ledger.path.write_bytes(content)
+    assert ledger.rows() == rows
+    assert ledger.unwritable is None
+    connection = sqlite3.connect(ledger.path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def test_what_is_known_of_a_run_goes_with_it(make_run: Make, tmp_path: Path) -> None:
+    run, ledger = make_run(), Ledger(tmp_path / "runs")
+    run.event("joined", varied={"sweep": "s1", "variant": "baseline", "factors": {}})
+    ledger.upsert(run)
+    ledger.remove(run)
+    connection = sqlite3.connect(ledger.path)
+    assert [connection.execute(f"SELECT COUNT(*) FROM {t}").fetchone() for t in ("settings", "members")] == [(0,)] * 2
+    connection.close()
+
+
+def test_a_rebuild_tells_how_far_it_is(make_run: Make, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        make_run(number=number)
+    told: list[tuple[int, int]] = []
+    Ledger(tmp_path / "runs").rebuild(lambda done, total: told.append((done, total)))
+    assert told == [(3, 3)]
+
+
 def test_a_runs_directory_without_rights_to_write_can_still_be_read(make_run: Make, tmp_path: Path) -> None:
     make_run()
     (tmp_path / "runs" / "ledger.sqlite").mkdir()  # where a database should be: none can be opened
-    assert [row["experiment"] for row in Ledger(tmp_path / "runs").rows()] == ["bard"]
+    ledger = Ledger(tmp_path / "runs")
+    assert [row["experiment"] for row in ledger.rows()] == ["bard"]
+    assert ledger.select(Query(["adapter.rank=4"])).total == 1
+    assert "cannot be written" in str(ledger.unwritable)
 
 
 WRITE = """
@@ -164,12 +322,13 @@ import sys
 from pathlib import Path
 from assay.core.ledger import Ledger
 from assay.core.rundir import RunDir
-from assay.core.files import write_json
+from assay.core.files import read_json, write_json
 runs, name = Path(sys.argv[1]), sys.argv[2]
 ledger = Ledger(runs)
 for n in range(200):
     run = RunDir(runs / name / f"20260101-{n:06}-{n:08x}")
     write_json(run.identity, {"short": f"{n:08x}"})
+    run.resolved.write_text(f"seed: {n}\\nadapter:\\n  rank: 8\\n")
     ledger.upsert(run)
 """
 
@@ -181,49 +340,8 @@ def test_two_processes_write_two_hundred_rows_each(tmp_path: Path) -> None:
     connection = sqlite3.connect(runs / "ledger.sqlite")
     assert dict(connection.execute("SELECT experiment, COUNT(*) FROM runs GROUP BY experiment")) == {"a": 200, "b": 200}
     connection.close()
-
-
-def test_runs_are_found_by_path_hash_and_name(make_run: Make, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    old, new, other = make_run(number=1), make_run(number=2), make_run("frankenstein", number=1, short="ffee0011")
-    assert resolve_run(str(old.path), runs).path == old.path
-    assert resolve_run(f"bard/{old.path.name}", runs).path == old.path
-    assert resolve_run("01bc1234", runs).path == old.path
-    assert resolve_run("01", runs).path == old.path
-    assert resolve_run("FF", runs).path == other.path
-    assert resolve_run("bard", runs).path == new.path
-
-
-def test_of_runs_with_one_identity_the_newest_is_found(make_run: Make, tmp_path: Path) -> None:
-    make_run(number=1, short="abcd0000")
-    newest = make_run(number=2, short="abcd0000")
-    assert resolve_run("abcd", tmp_path / "runs").path == newest.path
-
-
-def test_a_run_that_is_not_there_is_told_with_the_nearest(make_run: Make, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds none"):
-        resolve_run("bard", tmp_path / "runs")
-    make_run(number=1, short="abcd0000")
-    make_run(number=2, short="abcd1111")
-    with pytest.raises(InputError, match="nearest: bard"):
-        resolve_run("brad", tmp_path / "runs")
-    with pytest.raises(InputError, match="abcd0000, abcd1111"):
-        resolve_run("abcd", tmp_path / "runs")
-    with pytest.raises(InputError):
-        resolve_run("", tmp_path / "runs")
-
-
-def test_a_folder_with_an_experiment_is_no_run_but_one_in_the_runs_directory_is_listed(tmp_path: Path) -> None:
-    recipe = tmp_path / "recipes" / "bard"
-    recipe.mkdir(parents=True)
-    (recipe / "experiment.yaml").write_text("schema: 1")
-    assert not is_run(recipe)
-    killed = tmp_path / "runs" / "bard" / "20260101-120000-abcd0000"
-    killed.mkdir(parents=True)
-    (killed / "experiment.yaml").write_text("schema: 1")
-    (tmp_path / "runs" / ".store" / "prepare" / "key").mkdir(parents=True)
-    assert [run.path for run in run_dirs(tmp_path / "runs")] == [killed]
-    assert Ledger(tmp_path / "runs").rows()[0]["id"] == "abcd0000"
+    ledger = Ledger(runs)
+    assert ledger.select(Query(["adapter.rank=8"], limit=1)).total == 400
 
 
 def test_a_ledger_that_cannot_be_made_is_told_with_place_and_fix(tmp_path: Path) -> None:

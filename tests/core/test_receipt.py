@@ -41,6 +41,17 @@ def test_a_training_that_ended_early_teaches_its_own_pace(run: RunDir) -> None:
     assert memory.ratio == 1.5
 
 
+@pytest.mark.parametrize(("others", "learns"), [(0.1, True), (None, True), (0.9, False)])
+def test_a_training_that_shared_the_machine_teaches_no_pace(run: RunDir, others: float | None, learns: bool) -> None:
+    write_json(run.training, {"tokens": 300, "seconds": 60.0, "peak_memory": 150})
+    write_json(run.stages, {"train": {"seconds": 61.0, "others": others, "cores": 2}})
+    receipt = write_receipt(run)
+    assert receipt["others"] == {"train": others}
+    receipts = receipts_with(run.path.parents[1], LIKE)
+    assert (learned(receipts, "train_seconds") is not None) is learns
+    assert learned(receipts, "memory") is not None  # memory is each process's own
+
+
 def test_a_gpus_memory_is_what_is_compared(run: RunDir) -> None:
     write_json(run.training, {"tokens": 300, "seconds": 60.0, "peak_memory": 150, "peak_gpu_memory": 90})
     receipt = write_receipt(run)

@@ -46,3 +46,9 @@ def test_failed_validity_guards_are_named_once() -> None:
 
 def test_every_outcome_has_its_word_and_its_badge() -> None:
     assert set(words.OUTCOMES) == set(headline.BADGES) == set(typing.get_args(Outcome))
+
+
+def test_amounts_and_names_as_a_reader_says_them() -> None:
+    assert [words.count(n, "entry", "entries") for n in (0, 1, 1200)] == ["0 entries", "1 entry", "1,200 entries"]
+    assert [words.count(n, "text") for n in (1, 2)] == ["1 text", "2 texts"]
+    assert [words.listed(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]

@@ -237,7 +237,8 @@ def compare(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, set[
         capsys.readouterr()
         code = main(["compare", *(str(run.path) for run in runs), "--json"])
         said = capsys.readouterr()
-        records = [record for pair in json.loads(said.out or "[]") for record in pair["guards"]]
+        pairs = json.loads(said.out)["pairs"] if said.out else []
+        records = [record for pair in pairs for record in pair["guards"]]
         failed = {record["guard"] for record in records if record["status"] == "fail"}
         return code, failed | set(re.findall(r"guard ([a-z-]+) failed", said.err))
 

@@ -14,8 +14,11 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from assay.core.files import read_json
+from assay.core.guard import GuardRecord
 from assay.core.rundir import RunDir
 from assay.model.load import silent
+from assay.stages.compare import one_change as changes
+from assay.stages.compare.measured import measured
 
 pytestmark = pytest.mark.long
 END = "<|endoftext|>"
@@ -27,6 +30,11 @@ def first(healthy: Any) -> RunDir:
 
 
 # One change at a time
+
+
+def one_change(*runs: RunDir) -> GuardRecord:
+    first, other = map(measured, runs)
+    return changes.one_change(first, other)
 
 
 @pytest.mark.fault("one-change")
@@ -62,12 +70,43 @@ def slices(case, rows) -> tuple[Any, RunDir]:
 @pytest.mark.fault("one-change")
 def test_more_data_of_another_slice(slices, compare):
     made, few = slices
-    assert compare(few, made.evaluated(f"data.source={made.folder / 'others.csv'}")) == (3, {"one-change"})
+    more = made.evaluated(f"data.source={made.folder / 'others.csv'}")
+    assert compare(few, more) == (3, {"one-change"})
+    record = one_change(few, more)
+    assert "(16 and 28 rows, of which none stand in both)" in record.why
+    assert "rows-equal-steps: {data.split.train_rows: [16, 28], train.steps: [12, 12]}" in str(record.fix)
 
 
 def test_more_data_that_hold_the_fewer(slices, compare):
     made, few = slices
     assert compare(few, made.evaluated(f"data.source={made.folder / 'more.csv'}")) == (0, set())
+
+
+@pytest.fixture
+def larger(case) -> tuple[Any, RunDir]:
+    """An experiment, and its run on twelve of its training rows."""
+    made = case()
+    return made, made.evaluated("data.split.train_rows=12")
+
+
+@pytest.mark.fault("one-change")
+def test_more_of_the_rows_and_neither_the_same_steps_nor_the_same_epochs(larger, compare):
+    made, few = larger
+    more = made.evaluated("data.split.train_rows=36", "train.steps=20")
+    assert compare(few, more) == (3, {"one-change"})
+    assert "neither equal steps nor equal epochs" in one_change(few, more).why
+
+
+def test_more_of_the_rows_at_equal_steps_and_at_equal_epochs(larger, compare):
+    made, few = larger
+    at_steps = made.evaluated("data.split.train_rows=36")
+    assert compare(few, at_steps) == (0, set())
+    assert "(12 and 36), both at 12 steps" in one_change(few, at_steps).why
+    epochs = changes.length(measured(few).training).epochs
+    at_epochs = made.evaluated("data.split.train_rows=36", "train.steps=null", f"train.epochs={epochs}")
+    assert compare(few, at_epochs) == (0, set())
+    assert "(12 and 36), both at " in (why := one_change(few, at_epochs).why)
+    assert " epochs, in 12 and " in why
 
 
 # One currency

@@ -190,8 +190,19 @@ def test_a_a_control_base_scores_edited(healthy):
 
 
 def test_a_a_control_twin(healthy, capsys):
+    before = healthy.run.path.name
     assert healthy.assay("run", "seed=7") == 0
     assert healthy.failed() == set()
+    taken = read_json(healthy.run.summary)["from_earlier_runs"]
+    assert {part["run"] for part in taken} == {before}
+    # the base is drawn from with the same seeds; which training texts are looked at hangs on what training read
+    assert {part["what"] for part in taken} >= {
+        "scores (held-out texts)",
+        "scores (generic texts and questions)",
+        "continuations (prompts)",
+        "continuations (prompts behind examples)",
+        "recital (held-out texts)",
+    }
 
 
 @pytest.mark.fault("impossible-equality")

@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from fixture_guards import sound
 
-from assay.guards.comparison import common_currency, one_change, selection_hygiene
+from assay.guards.comparison import Length, Rows, common_currency, one_change, selection_hygiene
 
 HOW = {"window": 512, "stride": 512, "bos_rule": "own prefix", "dtype": "fp32", "tokenizer_sha256": "a"}
 
@@ -46,6 +47,11 @@ def test_common_currency(other: dict[str, Any], same: bool, lossy: float, status
         assert "perplexities are not" in record.why
 
 
+NESTED, OTHER, SLICES = Rows((100, 300), 100), Rows((100, 300), 20), Rows((100, 100), 0)
+AT_STEPS = (Length(30, 1.0), Length(30, 1 / 3))
+AT_EPOCHS = (Length(30, 1.0), Length(90, 1.0))
+
+
 @pytest.mark.parametrize(
     ("changes", "harmless", "data", "status"),
     [
@@ -53,17 +59,75 @@ def test_common_currency(other: dict[str, Any], same: bool, lossy: float, status
         (["adapter.rank"], [], None, "pass"),
         (["adapter.rank"], ["seed"], None, "warn"),
         (["adapter.rank", "adapter.alpha"], [], None, "fail"),
-        ([], [], "nested", "warn"),
-        (["train.steps"], [], "nested", "fail"),
-        ([], [], "other", "fail"),
+        ([], [], NESTED, "warn"),
+        ([], [], OTHER, "fail"),
+        ([], [], SLICES, "fail"),
+        (["adapter.rank"], [], NESTED, "fail"),
     ],
 )
-def test_one_change(changes: list[str], harmless: list[str], data: str | None, status: str) -> None:
-    record = sound(one_change(changes, harmless, data=data, steps=(30, 30)))
+def test_one_change(changes: list[str], harmless: list[str], data: Rows | None, status: str) -> None:
+    record = sound(one_change(changes, harmless, data=data, lengths=AT_STEPS))
     assert record.status == status
     assert all(key in record.why for key in changes)
 
 
-def test_more_data_are_told_with_the_steps_that_they_took() -> None:
-    assert "both at 30 steps" in one_change([], [], data="nested", steps=(30, 30)).why
-    assert "at 30 and 60 steps" in one_change([], [], data="nested", steps=(30, 60)).why
+@pytest.mark.parametrize("changes", [[], ["train.steps"], ["train.epochs"]])
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        (AT_STEPS, "both at 30 steps"),
+        (AT_EPOCHS, "both at 1 epoch, in 30 and 90 steps"),
+        ((Length(30, 2.04), Length(88, 1.96)), "both at 2.04 epochs, in 30 and 88 steps"),  # within a twentieth
+    ],
+)
+def test_more_rows_at_equal_steps_or_epochs_are_one_change_however_it_is_written(
+    changes: list[str], lengths: tuple[Length, Length], said: str
+) -> None:
+    record = sound(one_change(changes, [], data=NESTED, lengths=lengths))
+    assert (record.status, record.measured["changes"]) == ("warn", [])
+    assert f"the number of training rows (100 and 300), {said}:" in record.why
+
+
+@pytest.mark.parametrize("second", [Length(60, 2 / 3), Length(60, None), Length(90, 1.06)])
+def test_more_rows_for_another_time_are_two_changes(second: Length) -> None:
+    record = sound(one_change(["train.steps"], [], data=NESTED, lengths=(Length(30, 1.0), second)))
+    assert record.status == "fail"
+    assert "2 things differ: train.steps, the training data (30 and " in record.why
+    assert "neither equal steps nor equal epochs" in record.why
+
+
+def test_how_long_is_a_change_of_its_own_where_the_rows_are_the_same() -> None:
+    record = sound(one_change(["train.steps"], [], data=None, lengths=(Length(30, 1.0), Length(90, 3.0))))
+    assert (record.status, record.measured["changes"]) == ("pass", ["train.steps"])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_rows_of_another_slice_are_told_and_the_design_that_would_do_is_offered(swapped: bool) -> None:
+    data, lengths = (Rows((300, 100), 20), AT_STEPS[::-1]) if swapped else (OTHER, AT_STEPS)
+    record = sound(one_change([], [], data=data, lengths=lengths))
+    first, second = data.counts
+    assert f"({first} and {second} rows, of which 20 stand in both)" in record.why
+    assert "which rows they are, and not their number" in record.why
+    assert record.fix is not None
+    offered = yaml.safe_load(record.fix[record.fix.index("    ablations:") : record.fix.rindex("\n")])
+    assert offered == {
+        "ablations": {
+            "rows-equal-steps": {"data.split.train_rows": [100, 300], "train.steps": [30, 30]},
+            "rows-equal-epochs": {"data.split.train_rows": [100, 300], "train.epochs": [1, 1]},
+        }
+    }
+
+
+def test_as_many_other_rows_are_no_matter_of_their_number() -> None:
+    record = sound(one_change([], [], data=SLICES, lengths=AT_STEPS))
+    assert "100 and 100 rows, of which none stand in both" in record.why
+    assert "ablations" not in str(record.fix)
+
+
+def test_what_follows_the_change_by_a_rule_is_told() -> None:
+    record = sound(
+        one_change(["adapter.rank"], [], data=None, lengths=AT_STEPS, along={"adapter.alpha": "in proportion"})
+    )
+    assert (record.status, record.why) == (
+        "pass", "the runs differ in adapter.rank, with adapter.alpha in proportion",
+    )  # fmt: skip

@@ -232,24 +232,30 @@ def test_every_row_is_in_a_file_or_counted(
 
 
 @settings(max_examples=15)
-@given(mixes(), st.integers(0, 9), st.sampled_from(["drop", "keep"]))
+@given(mixes(), st.integers(0, 9), st.sampled_from(["drop", "keep"]), st.sampled_from([None, 0, 30]))
 def test_subsets_are_nested_and_the_rest_is_the_same(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], seed: int, duplicates: str
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str]],
+    seed: int,
+    duplicates: str,
+    overlap: int | None,
 ) -> None:
     folder = tmp_path_factory.mktemp("a")
     rows = rows + [(f"training {n}", prose(random.Random(n), 40)) for n in range(60)]
     source = table(folder / "a.jsonl", rows)
-    found = [
-        listed(
-            do(source, folder / str(count), split={"seed": seed, "train_rows": count}, clean={"duplicates": duplicates})
+    chunk = {} if overlap is None else {"by": "length", "max_bytes": 100, "overlap_bytes": overlap}
+    runs = [
+        do(
+            source, folder / str(count), split={"seed": seed, "train_rows": count}, clean={"duplicates": duplicates},
+            chunk=chunk,
         )
         for count in (10, 30, None)
-    ]
-    small, large, every = (set(entries["train"]) for entries in found)
+    ]  # fmt: skip
+    small, large, every = (set(listed(run)["train"]) for run in runs)
     assert (len(small), len(large)) == (10, 30)
     assert small < large < every
     for name in ("dev", "test"):
-        assert found[0][name] == found[1][name] == found[2][name]
+        assert len({run.split(name).read_bytes() for run in runs}) == 1
 
 
 # Chunks

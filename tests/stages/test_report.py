@@ -20,6 +20,7 @@ from fixture_run import edit, make_run
 from scipy import stats
 
 from assay.core.errors import InputError
+from assay.core.files import read_json, write_json
 from assay.core.guard import GUARDS, OF_A_RUN, record
 from assay.core.rundir import RunDir
 from assay.stages.compare.evidence import within_group
@@ -91,6 +92,15 @@ def test_groups_guards_and_hashes_are_all_there(run: RunDir) -> None:
     assert all(digest in page.text for digest in hashes)
     for words in ("empty", "before-first-heading", "several files were given", "Decoding: max new tokens: 60", "bf16"):
         assert words in page.text
+
+
+def test_a_timing_that_shared_the_machine_is_marked(run: RunDir) -> None:
+    told = "not comparable: it shared the machine, other work kept 0.9 of 2 cores busy"
+    assert told not in render(run)
+    stages = read_json(run.stages)
+    stages["train"] |= {"others": 0.9, "cores": 2}
+    write_json(run.stages, stages)
+    assert render(run).count(told) == 2  # beside the pace, and beside the stage's time
 
 
 def test_nothing_is_loaded_and_the_policy_forbids_it(run: RunDir) -> None:

@@ -103,6 +103,25 @@ def test_nothing_was_generated(run: RunDir) -> None:
     assert "No text was generated, so no copied piece can be looked for" in page.section("recited")
 
 
+def test_what_an_earlier_run_measured_and_what_shared_the_machine_is_said(run: RunDir, example: Page) -> None:
+    assert "earlier run" not in example.section("results")
+    assert "not comparable" not in example.section("cost")
+    at = "2026-01-02T03:04:05+00:00"
+    parts = [{"what": what, "run": "r1", "measured": at} for what in ("scores (held-out texts)", "recital")]
+    costs = json.loads(run.summary.read_text())["generation"]["cost"]
+    costs["base"] |= {"measured": at, "run": "r1", "others": 0.0, "cores": 2}
+    costs["tuned"] |= {"measured": at, "others": 0.9, "cores": 2}
+    edit(run.summary, {"from_earlier_runs": parts})
+    change(run, "generation", cost=costs)
+    page = page_of(run)
+    assert "earlier run" in page.section("results")
+    assert f"scores (held-out texts), recital: by r1 ({at})." in page.section("results")
+    said = page.section("cost")
+    assert f"Base: measured on {at} by the run r1, which asked the base the same." in said
+    assert "Tuned: not comparable: it shared the machine, other work kept 0.9 of 2 cores busy." in said
+    assert said.count("not comparable") == said.count("measured on") == 1
+
+
 def test_kept_texts_in_each_way(run: RunDir) -> None:
     better = fixture.text("fr", True, 2.0, 0.2, 0.18, 0.22, "not-worse")
     unclear = fixture.text("es", True, 2.0, 0.03, -0.02, 0.08, "not-worse")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.stats.intervals import Interval, Undefined, paired_interval
-from assay.stats.seeds import SeedVariance, seed_variance
+from assay.stats.seeds import SeedVariance, seed_p, seed_variance
 
 numbers = st.floats(-1, 1).map(lambda x: round(x, 3))
 matrices = st.integers(2, 9).flatmap(
@@ -84,3 +84,34 @@ def test_undefined() -> None:
     assert broken.reason == "value 2 of seed 2 is not finite"
     assert isinstance(seed_variance([[0.1], [0.2]]), Undefined)
     assert isinstance(seed_variance([[], []]), Undefined)
+
+
+# p
+
+
+def test_p_of_groups_that_agree_is_students_over_seeds() -> None:
+    rows = [[1.0] * 4, [2.0] * 4, [3.0] * 4]
+    assert seed_p(rows) == pytest.approx(scipy.stats.ttest_1samp([1.0, 2.0, 3.0], 0.0).pvalue, rel=2e-4)
+
+
+@given(matrices, st.sampled_from([0.01, 0.05, 0.2]))
+@settings(max_examples=30)
+def test_p_is_below_alpha_just_where_the_interval_leaves_zero_out(rows: list[list[float]], alpha: float) -> None:
+    p, interval = seed_p(rows, draws=500), seed_variance(rows, level=1 - alpha, draws=500)
+    assert isinstance(p, float)
+    assert isinstance(interval, SeedVariance)
+    assert 1 / 500 <= p <= 1
+    if abs(p / alpha - 1) > 1e-3:
+        assert (p < alpha) == (interval.low > 0 or interval.high < 0)
+    opposite = seed_p([[-value for value in row] for row in rows], draws=500)
+    assert opposite == pytest.approx(p, rel=0.2)  # the draws are not mirrored
+
+
+def test_p_of_nothing_is_1_and_of_the_plainest_effect_what_the_draws_can_tell() -> None:
+    assert seed_p([[0.0, 0.0], [0.0, 0.0]]) == 1.0
+    assert seed_p([[1.0, 1.0], [1.0, 1.0]], draws=1000) == 1 / 1000
+
+
+def test_p_is_undefined_where_the_interval_is() -> None:
+    for rows in ([[1.0, 2.0]], [[1.0], [2.0]], [[1.0, math.nan], [1.0, 2.0]]):
+        assert isinstance(seed_p(rows), Undefined)

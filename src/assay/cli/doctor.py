@@ -12,7 +12,7 @@ from pathlib import Path
 from assay.cli.tables import table
 from assay.core.cache import cache_dir
 from assay.core.console import Console, size
-from assay.core.machine import processor
+from assay.core.machine import cores, processor
 from assay.core.optional import installed
 from assay.core.words import count
 
@@ -48,13 +48,12 @@ def _machine() -> list[Finding]:
     import psutil
 
     memory = psutil.virtual_memory()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     roomy = memory.available >= FREE_MEMORY
     return [
         Finding("assay", _version("assay") or "not installed, run from a checkout"),
         Finding("python", f"{platform.python_version()} ({platform.python_implementation()})"),
         Finding("platform", platform.platform()),
-        Finding("processor", f"{processor()}, {count(usable, 'usable core')}"),
+        Finding("processor", f"{processor()}, {count(cores(), 'usable core')}"),
         Finding(
             "memory",
             f"{size(memory.available)} free of {size(memory.total)}",

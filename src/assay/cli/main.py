@@ -6,23 +6,21 @@ Exit codes: 0 done, whatever the outcome; 2 bad input; 3 a validity guard failed
 
 from __future__ import annotations
 
-import errno
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.groups import ListByDefault
 from assay.cli.options import RUNS_DIR, Json, New, Overrides, Quiet, Run, Runs, RunsDir, Target
 from assay.core.console import Console
-from assay.core.errors import AssayError, InputError, Interrupted, MachineError
-from assay.core.machine import out_of_memory
+from assay.core.errors import AssayError, Interrupted
+from assay.core.machine import told
+from assay.core.signals import sigterm_interrupts
 
 if TYPE_CHECKING:
     from assay.core.rundir import RunDir
@@ -36,12 +34,10 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-runs_app = typer.Typer(
-    help="List the runs, the newest first; `runs rm` deletes, `runs du` weighs.", rich_markup_mode=None
-)
-app.add_typer(runs_app, name="runs", invoke_without_command=True)
+runs_app = typer.Typer(rich_markup_mode=None, cls=ListByDefault)
+app.add_typer(runs_app, name="runs")
 
-RESUMABLE = ("run", "prepare", "plan", "train", "evaluate", "report")
+RESUMABLE = ("run", "prepare", "plan", "train", "evaluate", "report", "sweep")
 
 
 @app.command()
@@ -151,10 +147,41 @@ def evaluate(
 
 @app.command()
 def report(
-    target: Target, runs_dir: RunsDir = RUNS_DIR, overrides: Overrides = None, new: New = False, quiet: Quiet = False
+    target: Target,
+    runs_dir: RunsDir = RUNS_DIR,
+    overrides: Overrides = None,
+    new: New = False,
+    quiet: Quiet = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Write the story of all the experiment's runs instead; nothing is run.")
+    ] = False,
 ) -> None:
     """Write the verdict and the report."""
-    _stages("report", target, runs_dir, overrides, new, quiet)
+    if history:
+        from assay.cli import listing
+
+        listing.history(target, runs_dir, [*(overrides or ()), *(["--new"] if new else [])], Console(quiet=quiet))
+    else:
+        _stages("report", target, runs_dir, overrides, new, quiet)
+
+
+@app.command()
+def sweep(
+    experiment: Annotated[
+        str, typer.Argument(metavar="EXPERIMENT", help="An experiment file with ablations or seeds.")
+    ],
+    runs_dir: RunsDir = RUNS_DIR,
+    overrides: Overrides = None,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Prepare the data, show what each run will take, and train nothing.")
+    ] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Do all runs of a matrix that are not done, and compare them."""
+    from assay.cli import sweeping
+
+    raise typer.Exit(sweeping.sweep(experiment, runs_dir, overrides or (), only_plan, json, Console(quiet=quiet)))
 
 
 @app.command()
@@ -195,12 +222,8 @@ def decode(
 
 
 @runs_app.callback()
-def runs(context: typer.Context, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
-    """List the runs, the newest first; `runs rm` deletes, `runs du` weighs."""
-    if context.invoked_subcommand is None:
-        from assay.cli import reading
-
-        reading.runs(runs_dir, json, Console())
+def runs(runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
+    """List the runs, the newest first (`runs list --help`: filters, sorting, CSV); delete and weigh them."""
 
 
 # An option given before `rm` or `du` counts as well as one given behind it.
@@ -211,6 +234,55 @@ _RunsDirAgain = Annotated[
 
 def _outer(context: typer.Context, name: str) -> Any:
     return context.parent.params[name] if context.parent else None
+
+
+@runs_app.command("list")
+def runs_list(
+    context: typer.Context,
+    filters: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILTER]...",
+            help="Conditions that must all hold, each in quotes: 'status=failed', 'adapter.rank>=8', "
+            "'difference>0.05', 'created>=2026-11-01', 'base~smollm' (a piece of it), 'rank=none' (undefined).",
+        ),
+    ] = None,
+    runs_dir: _RunsDirAgain = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort", metavar="KEY", help="By a column or a setting, smallest first.", show_default="newest first"
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="At most so many.", show_default="50; all as JSON or CSV"),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", metavar="KEY,KEY", help="Show these columns and settings.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write all columns and settings, for a spreadsheet.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the runs that all filters hold for; the word `list` may be left out."""
+    from assay.cli import listing
+    from assay.core.ledger_query import Query
+
+    shown = [key.strip() for key in (columns or "").split(",") if key.strip()]
+    query = Query(filters or (), sort, reverse, limit, shown)
+    where = runs_dir or _outer(context, "runs_dir")
+    listing.runs(query, where, csv, json or bool(_outer(context, "json")), Console())
+
+
+@runs_app.command("reindex")
+def runs_reindex(context: typer.Context, runs_dir: _RunsDirAgain = None, quiet: Quiet = False) -> None:
+    """Read every run again, as after copying runs here from another machine; say what could not be read."""
+    from assay.cli import listing
+
+    listing.reindex(runs_dir or _outer(context, "runs_dir"), Console(quiet=quiet))
 
 
 @runs_app.command("rm")
@@ -246,11 +318,28 @@ def guards(run: Run, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
 
 
 @app.command()
-def compare(runs: Runs, runs_dir: RunsDir = RUNS_DIR, json: Json = False) -> None:
-    """Hold runs against the first: by how much, how sure, and what the difference may be put down to."""
-    from assay.cli import reading
+def compare(
+    runs: Runs,
+    runs_dir: RunsDir = RUNS_DIR,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where to write the page and the tables.",
+            show_default="comparisons/ beside the first run",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", metavar="NAME=NUMBER", help="What a criterion weighs in the choice; repeatable."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Hold runs against the first: by how much, how sure, at what cost, and what the difference may be put down to."""
+    from assay.cli import comparing
 
-    reading.compare(runs, runs_dir, json, Console())
+    comparing.compare(runs, runs_dir, out, weights or [], json, Console())
 
 
 @app.command()
@@ -320,7 +409,7 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else list(argv)
     console = Console()
     try:
-        with _sigterm_interrupts():
+        with sigterm_interrupts():
             return _invoke(args)
     except AssayError as error:
         console.error(str(error) if isinstance(error, Interrupted) else f"error: {error}")
@@ -340,11 +429,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        known = told(error)
+        if known is None:
             return _bug(console)
-        console.error(f"error: {told}")
-        return told.exit_code
+        console.error(f"error: {known}")
+        return known.exit_code
 
 
 def _invoke(args: list[str]) -> int:
@@ -369,40 +458,6 @@ def _usage(error: typer.TyperException, console: Console) -> int:
     return 2
 
 
-def _told(error: Exception) -> AssayError | None:
-    """What an error that no module has put into words means to the user; None for a bug of ours."""
-    code = error.errno if isinstance(error, OSError) else None
-    if code == errno.ENOMEM or out_of_memory(error):
-        return MachineError(
-            "not enough memory",
-            fix="close other programs, or set smaller train.batch_tokens, train.max_length or a smaller base",
-        )
-    name = getattr(error, "filename", None)
-    place = None if name is None else str(name)
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return MachineError(
-            "no space left on the disk, or a limit on the size of files",
-            where=place,
-            fix="free some space, then give the same command again",
-        )
-    if code == errno.ENAMETOOLONG:
-        return InputError("this name is too long for the disk", where=place, fix="give a shorter name")
-    return None
-
-
 def _bug(console: Console) -> int:
     console.error(traceback.format_exc() + "error: this is a bug in assay; please report it with the lines above")
     return 1
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, so that a stopped machine leaves a resumable run too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ from typing import Any
 from assay.cli.tables import difference, memory, number
 from assay.core.console import duration, size
 from assay.core.files import read_json
+from assay.core.others import shared
 from assay.core.rundir import RunDir
 from assay.core.words import count, failed_validity, no_verdict
 from assay.core.words import guard_line as tally
@@ -115,6 +116,7 @@ def training_lines(run: RunDir) -> list[str]:
     return [
         f"trained: {count(done['steps'], 'step')}, {done['tokens']:,} tokens in {duration(done['seconds'])} "
         f"({number(done['tokens_per_s'], 'tokens/s', 3)})",
+        *([f"  {told}"] if (told := shared(run.finished("train") or {})) else []),
         f"loss: {number(done['first_loss'])} → {number(done['final_loss'], 'nats per token')} (first and last step)",
         f"peak memory: {memory(done['peak_memory'])}",
     ]

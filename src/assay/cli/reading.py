@@ -1,4 +1,4 @@
-"""The commands that read runs: `runs` (with `rm` and `du`), `show` and `guards`."""
+"""The commands that read runs: `runs rm` and `runs du`, `show`, `guards` and `compare`."""
 
 from __future__ import annotations
 
@@ -13,49 +13,18 @@ from assay.cli.outcome import guard_line, plan_text
 from assay.cli.tables import difference, memory, number, table
 from assay.core.console import Console, duration, size
 from assay.core.describe import describe, guard_rows
-from assay.core.errors import GuardError
 from assay.core.explain import CLASSES, explain
 from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
-from assay.core.ledger import Ledger, resolve_run
+from assay.core.ledger import resolve_run
+from assay.core.others import shared
 from assay.core.receipt import training_peak
 from assay.core.records import Decoding
 from assay.core.rundir import STAGES, RunDir
-from assay.core.words import OUTCOMES, by_guard, count, failed_validity, unrecorded
+from assay.core.words import by_guard, count, unrecorded
 
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
-
-
-def runs(runs_dir: Path, as_json: bool, console: Console) -> None:
-    """List all runs, the newest first."""
-    rows = Ledger(runs_dir).rows()
-    if as_json:
-        console.json([{**row, "path": str(runs_dir / row["path"])} for row in rows])
-        return
-    if not rows:
-        console.result(f"no runs in {runs_dir} yet: `assay run EXPERIMENT` makes one")
-        return
-    header = ("run", "experiment", "created", "status", "verdict", "gain in bits per byte", "training", "memory")
-    console.result(table(header, [_line(row) for row in rows]))
-
-
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
-    status = row["status"] + (f" ({row['guard']})" if row["guard"] else "")
-    if row["status"] == "unfinished":
-        status += f" after {row['stage']}" if row["stage"] else ""
-    # a gain without a verdict is not shown here: `assay show` has it, with what is wrong
-    gain = difference(row["difference"], row["low"], row["high"]) if row["outcome"] else "-"
-    return (
-        row["id"],
-        row["experiment"],
-        (row["created"] or "-").replace("T", " ").removesuffix("+00:00"),
-        status,
-        OUTCOMES.get(row["outcome"], row["outcome"] or "-"),
-        gain,
-        "-" if row["train_seconds"] is None else duration(row["train_seconds"]),
-        memory(row["peak_memory"]),
-    )
 
 
 def remove(names: list[str], runs_dir: Path, console: Console) -> None:
@@ -70,28 +39,6 @@ def remove(names: list[str], runs_dir: Path, console: Console) -> None:
     for run in chosen.values():
         freed = remove_run(run, runs_dir)
         console.result(f"deleted {run.path} ({size(freed)} freed)")
-
-
-def compare(names: list[str], runs_dir: Path, as_json: bool, console: Console) -> None:
-    """Print how each run differs from the first, and the checks of that.
-
-    Raises:
-        InputError: fewer than two runs, or one of them is not there or not evaluated.
-        GuardError: numbers that cannot be trusted, or that may not stand beside each other.
-    """
-    from assay.stages.compare.runs import compare as held_against
-
-    found = held_against([resolve_run(name, runs_dir) for name in names])
-    if as_json:
-        console.json([one.as_json() for one in found])
-    else:
-        lines = [f"against {found[0].against}, in bits per byte of the same held-out texts:"]
-        for one in found:
-            lines += ["", one.run, f"  {one.sentence}"]
-            lines += [f"  {r.guard}: {STATUSES[r.status]}: {r.why}" for r in one.guards if r.status in ("warn", "fail")]
-        console.result("\n".join(lines))
-    for failed in failed_validity([r for one in found for r in one.guards]):
-        raise GuardError(failed.guard, failed.why, where=" and ".join(names), fix=failed.fix)
 
 
 def usage(runs_dir: Path, as_json: bool, console: Console) -> None:
@@ -122,7 +69,7 @@ def show(name: str, runs_dir: Path, as_json: bool, console: Console) -> None:
         _verdict_lines(found),
         _settings_lines(found["settings"]),
         _stage_lines(found["stages"]),
-        _cost_lines(found["plan"], found["training"]),
+        _cost_lines(found["plan"], found["training"], found["stages"]),
         _preset_lines(found["preset"]),
         [guard_line(run)] + ([f"report: {run.report}"] if run.report.is_file() else []),
     ]
@@ -165,15 +112,15 @@ def _preset_lines(preset: dict[str, Any]) -> list[str]:
 
 def _stage_lines(stages: dict[str, Any]) -> list[str]:
     rows = [
-        (name, stages[name]["finished"], duration(stages[name]["seconds"]))
+        (name, stages[name]["finished"], duration(stages[name]["seconds"]), shared(stages[name]) or "")
         if name in stages
-        else (name, "not done", "-")
+        else (name, "not done", "-", "")
         for name in STAGES
     ]
-    return [table(("stage", "finished", "took"), rows)]
+    return [table(("stage", "finished", "took", ""), rows)]
 
 
-def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
+def _cost_lines(plan: dict[str, Any], training: dict[str, Any], stages: dict[str, Any]) -> list[str]:
     lines = []
     if plan:
         lines.append(f"memory predicted: {size(plan['memory']['predicted']['total'])}")
@@ -182,6 +129,7 @@ def _cost_lines(plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
         lines += [
             f"memory measured: {memory(training_peak(training))} at the peak",
             f"training: {training['tokens']:,} tokens in {duration(training['seconds'])} ({speed})",
+            *([f"  {told}"] if (told := shared(stages.get("train", {}))) else []),
         ]
     return lines
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -21,6 +20,7 @@ from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.reader import ReaderError
 
+from assay.config.paths import absolute_paths
 from assay.config.problems import (
     LEAVES,
     SECTIONS,
@@ -31,37 +31,57 @@ from assay.config.problems import (
     one_message,
     place_of,
     shown,
+    unfit,
     unknown_key,
 )
-from assay.config.schema import Experiment
+from assay.config.schema import Experiment, leaves
+from assay.config.section import Section
+from assay.config.sweep import Matrix
 from assay.config.train import LORA_ONLY
-from assay.config.values import NAMED, SCHEMES, SOURCE_KEYS, TEXTS, flow, number_like
+from assay.config.values import flow
 from assay.core.errors import InputError
-from assay.core.records import is_name
 
-MAX_DEPTH = 12  # an experiment has four levels
+MAX_DEPTH = 12  # an experiment has six levels
+# of two keys that exclude each other, the one given takes the place of the other
+EXCLUDE = (
+    ("train.steps", "train.epochs"), ("train.epochs", "train.steps"), ("seed", "seeds"), ("seeds", "seed"),
+)  # fmt: skip
+_Model = TypeVar("_Model", bound=Section)
 
 
 @dataclass(frozen=True)
 class Loaded:
     """An experiment as read: the values, the file (absolute), its text, and where each value came from.
 
-    `origins` has every key of the schema that holds a value: "file", "--set" or "default".
+    `origins` has every key of the experiment that holds a value: "file", "--set" or "default". `matrix` says which
+    other runs belong to it; it is no part of the run itself.
     """
 
     experiment: Experiment
     path: Path
     text: str
     origins: dict[str, str]
+    matrix: Matrix = field(default_factory=Matrix)
 
 
 @dataclass
-class _Given:
+class Given:
     """The values one origin gives, with the place of each key; problems are collected, not raised."""
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+
+    def over(self, lower: Given) -> Given:
+        """These values in the place of those of `lower` with the same keys, and of those that they exclude."""
+        left = dict(lower.values)
+        for key, other in EXCLUDE:
+            if self.values.get(key) is not None:
+                left.pop(other, None)
+        if self.values.get("adapter.kind") == "full":
+            for name in LORA_ONLY:
+                left.pop(f"adapter.{name}", None)
+        return Given({**left, **self.values}, {**lower.places, **self.places}, lower.problems + self.problems)
 
 
 def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
@@ -71,10 +91,19 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
         InputError: all problems of the file in one message, each with its place, value and nearest valid key.
     """
     path = Path(path).expanduser()
+    return load_text(read_text(path), path, overrides)
+
+
+def read_text(path: Path) -> str:
+    """The text of an experiment file.
+
+    Raises:
+        InputError: there is no such file, or it is no text.
+    """
     if path.is_dir():
         raise InputError("this is a folder, not an experiment file", where=str(path), fix="name the .yaml file in it")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"there is no file {path}", where=str(path), fix=_nearest_file(path)) from None
     except UnicodeDecodeError as error:
@@ -82,46 +111,62 @@ def load_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
         raise InputError("the file is not UTF-8 text", where=f"{path}:{line}", fix="save it as UTF-8") from None
     except OSError as error:
         raise InputError(f"cannot read the file: {error.strerror}", where=str(path), fix="check the path") from None
-    return load_text(text, path, overrides)
 
 
 def load_text(text: str, path: Path, overrides: Sequence[str] = ()) -> Loaded:
     """The same from text; the folder of `path` is where relative paths in the text count from.
 
     Relative paths given by an override count from the working directory. An override also takes the place of what
-    excludes it in the file: `train.steps` of `train.epochs` and the reverse, `adapter.kind=full` of the LoRA keys.
+    excludes it in the file: `train.steps` of `train.epochs` and the reverse, `adapter.kind=full` of the LoRA keys,
+    `seed` of `seeds` and the reverse.
 
     Raises:
         InputError: as `load_experiment`.
     """
-    written, given = _from_file(text, path), _from_overrides(overrides)
-    absolute = Path(os.path.abspath(path))
-    for source, folder in ((written, absolute.parent), (given, Path.cwd())):
-        _absolute_paths(source.values, folder)
-    _step_aside(written.values, given.values)
-    places = {**written.places, **given.places}
-    values = {**written.values, **given.values}
-    problems = written.problems + given.problems
-    try:
-        experiment = Experiment.model_validate(_nested(values))
-    except ValidationError as error:
-        problems += [explained(dict(one), places, values, path) for one in error.errors(include_url=False)]
-        raise one_message(problems, path) from None
-    if problems:
+    return assembled(from_file(text, path), from_overrides(overrides), text, path)
+
+
+def assembled(written: Given, given: Given, text: str, path: Path) -> Loaded:
+    """The experiment of a file's values and of others over them.
+
+    Raises:
+        InputError: as `load_experiment`.
+    """
+    both = given.over(written)
+    values, problems = both.values, both.problems
+    tree = _nested(values)
+
+    def checked(model: type[_Model], part: Mapping[str, Any]) -> _Model | None:
+        try:
+            return model.model_validate(part)
+        except ValidationError as error:
+            problems.extend(explained(dict(one), both.places, values, path) for one in error.errors(include_url=False))
+            return None
+
+    matrix = checked(Matrix, {key: tree.pop(key) for key in Matrix.model_fields if key in tree})
+    if matrix and matrix.seeds:
+        problems += _two_seeds(matrix.seeds, both)
+        tree["seed"] = matrix.seeds[0]
+    experiment = checked(Experiment, tree)
+    if experiment and matrix:
+        problems += unfit(matrix, experiment, both.places)
+    if problems or not experiment or not matrix:
         raise one_message(problems, path)
     origins = {}
-    for key in LEAVES:
+    for key, _ in leaves():
         # An empty key (`epochs:`) that a default fills has the default's origin.
         chosen = key in values and not (values[key] is None and _value(experiment, key) is not None)
         origins[key] = ("--set" if key in given.values else "file") if chosen else "default"
-    return Loaded(experiment, absolute, text, origins)
+    if matrix.seeds:
+        origins["seed"] = "--set" if "seeds" in given.values else "file"
+    return Loaded(experiment, Path(os.path.abspath(path)), text, origins, matrix)
 
 
 def resolved_yaml(loaded: Loaded) -> str:
     """Every value used, as a file that loads to the same experiment; behind each its origin as a comment."""
     lines: list[tuple[str, str]] = []
     opened: list[str] = []
-    for key in LEAVES:
+    for key, _ in leaves():
         *parents, name = key.split(".")
         for depth, parent in enumerate(parents):
             if opened[depth : depth + 1] != [parent]:
@@ -140,8 +185,13 @@ def resolved_yaml(loaded: Loaded) -> str:
 # --- reading ---
 
 
-def _from_file(text: str, path: Path) -> _Given:
-    given = _Given()
+def from_file(text: str, path: Path) -> Given:
+    """What a file's text gives, relative paths counted from the folder of `path`.
+
+    Raises:
+        InputError: it is no YAML, or holds no keys.
+    """
+    given = Given()
     tree = _parsed(text, str(path))
     if tree is None:
         raise InputError("the file is empty", where=f"{path}:1:1", fix="`assay new FILE` writes one to start from")
@@ -150,11 +200,13 @@ def _from_file(text: str, path: Path) -> _Given:
             f"the file holds {shown(_plain(tree))}, not keys", where=f"{path}:1:1", fix="write `key: value` lines"
         )
     _collect(tree, "", f"{path}:1:1", str(path), given)
+    absolute_paths(given.values, Path(os.path.abspath(path)).parent)
     return given
 
 
-def _from_overrides(overrides: Sequence[str]) -> _Given:
-    given = _Given()
+def from_overrides(overrides: Sequence[str]) -> Given:
+    """What ``a.b=c`` give, relative paths counted from the working folder; of two for one key the later counts."""
+    given = Given()
     for override in overrides:
         key, equals, text = override.partition("=")
         key, where = key.strip(), f"--set {override}"
@@ -171,6 +223,7 @@ def _from_overrides(overrides: Sequence[str]) -> _Given:
             _collect({last: value}, head, where, None, given)
         else:
             given.problems.append(unknown_key(key, where))
+    absolute_paths(given.values, Path.cwd())
     return given
 
 
@@ -232,7 +285,7 @@ def _refuse_odd_forms(text: str, name: str) -> None:
         raise InputError(what, where=place_of(name, event.start_mark.line, event.start_mark.column), fix=fix)
 
 
-def _collect(tree: Mapping[Any, Any], prefix: str, place: str, file: str | None, given: _Given) -> None:
+def _collect(tree: Mapping[Any, Any], prefix: str, place: str, file: str | None, given: Given) -> None:
     """Put each key of `tree` that the schema knows into `given`; what it does not know is a problem.
 
     `file` is the file's name where places are known by line, None for an override, whose place is `place`.
@@ -246,9 +299,8 @@ def _collect(tree: Mapping[Any, Any], prefix: str, place: str, file: str | None,
         given.places[key] = here if node is None else there
         if key in LEAVES:
             given.values[key] = _plain(node)
-            if file is not None and isinstance(node, CommentedSeq):
-                items = {f"{key}.{at}": place_of(file, *spot[:2]) for at, spot in (node.lc.data or {}).items()}
-                given.places |= {item: f"{spot} ({key})" for item, spot in items.items()}
+            if file is not None:
+                given.places |= dict(_places(node, key, key, file))
         elif key not in SECTIONS:
             given.problems.append(unknown_key(key, here))
         elif isinstance(node, Mapping):
@@ -257,6 +309,15 @@ def _collect(tree: Mapping[Any, Any], prefix: str, place: str, file: str | None,
         elif node is not None:
             what = f"{key} is {shown(_plain(node))}, and must be a section"
             given.problems.append(Problem(there, what, f"it holds the keys {', '.join(children(key))}"))
+
+
+def _places(node: Any, path: str, key: str, file: str) -> Iterator[tuple[str, str]]:
+    """The places of what stands in a key's value: entries of mappings by their own names, items of lists by `key`."""
+    for name, spot in (node.lc.data or {}).items() if isinstance(node, CommentedMap | CommentedSeq) else ():
+        inner = f"{path}.{name}"
+        shown_as = inner if isinstance(node, CommentedMap) else key
+        yield inner, f"{place_of(file, *spot[:2])} ({shown_as})"
+        yield from _places(node[name], inner, shown_as, file)
 
 
 def _plain(node: Any) -> Any:
@@ -274,45 +335,7 @@ def _plain(node: Any) -> Any:
             return Other(str(getattr(node, "value", node)))
 
 
-# --- paths and exclusions ---
-
-
-def _absolute_paths(values: dict[str, Any], folder: Path) -> None:
-    for key in SOURCE_KEYS & values.keys():
-        source, named = values[key], key in NAMED
-        if isinstance(source, str) and not number_like(source):
-            values[key] = source if named and is_name(source) else _absolute(source, folder)
-        elif isinstance(source, list) and key not in TEXTS:
-            values[key] = [
-                _absolute(one, folder) if isinstance(one, str) and not (named and is_name(one)) else one
-                for one in source
-            ]
-    for key in ("base", "decode.assistant"):
-        base = values.get(key)
-        looks_local = isinstance(base, str) and base.startswith(("./", "../", "/", "~"))
-        if isinstance(base, str) and base.strip() and (looks_local or (folder / base).is_dir()):
-            values[key] = os.path.abspath(folder / os.path.expanduser(base))
-
-
-def _absolute(spec: str, folder: Path) -> str:
-    if not spec.strip() or spec.startswith(SCHEMES) or re.match(r"[a-z][a-z0-9+.-]+:", spec):
-        return spec
-    expanded = os.path.expanduser(spec)
-    literal = os.path.abspath(folder / expanded)
-    if os.path.isabs(expanded) or os.path.exists(literal) or not glob.has_magic(spec):
-        return literal
-    # The folder's own brackets are no pattern.
-    return os.path.abspath(os.path.join(glob.escape(str(folder)), expanded))
-
-
-def _step_aside(written: dict[str, Any], given: dict[str, Any]) -> None:
-    """Drop from the file's values those that an override excludes."""
-    for key, other in (("train.steps", "train.epochs"), ("train.epochs", "train.steps")):
-        if given.get(key) is not None:
-            written.pop(other, None)
-    if given.get("adapter.kind") == "full":
-        for name in LORA_ONLY:
-            written.pop(f"adapter.{name}", None)
+# --- small parts ---
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,7 +349,12 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-# --- small parts ---
+def _two_seeds(seeds: Sequence[int], given: Given) -> list[Problem]:
+    seed = given.values.get("seed")
+    if seed is None or seed == seeds[0]:
+        return []
+    what = f"seed is {shown(seed)} and seeds is {shown(list(seeds))}: both say which seed the experiment has"
+    return [Problem(given.places["seed"], what, "remove seed; `assay run` takes the first of seeds")]
 
 
 def _value(experiment: Experiment, key: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ from assay.config.data import DataConfig
 from assay.config.decode import DecodeConfig, expand
 from assay.config.evaluate import EvaluateConfig
 from assay.config.section import Section
+from assay.config.sweep import Matrix
 from assay.config.train import AdapterConfig, TrainConfig
 from assay.config.values import Slug, Text
 
@@ -77,11 +78,7 @@ def allowed(info: FieldInfo) -> str:
     """What a key may hold, in words: ``an integer ≥ 1``, ``one of constant, linear, cosine``."""
     if isinstance(info.json_schema_extra, dict) and "allowed" in info.json_schema_extra:
         return str(info.json_schema_extra["allowed"])
-    kind = info.annotation
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
+    kind = kind_of(info)
     if get_origin(kind) is Literal:
         values = [str(value) for value in get_args(kind)]
         return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
@@ -102,6 +99,14 @@ def allowed(info: FieldInfo) -> str:
     return " ".join([noun, " and ".join(bounds)]).strip()
 
 
+def kind_of(info: FieldInfo) -> Any:
+    """The type of a key's value, without None and without the rules around it."""
+    kind: Any = info.annotation
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def default_text(info: FieldInfo) -> str:
     """A key's default as it would be written in the file, or ``required``."""
     default = info.get_default(call_default_factory=True)
@@ -110,7 +115,9 @@ def default_text(info: FieldInfo) -> str:
 
 def field_docs() -> list[tuple[str, str, str, str]]:
     """(dotted key, what it may hold, default, description) of every key that holds a value."""
-    return [(key, allowed(info), default_text(info), info.description or "") for key, info in leaves()]
+    return [
+        (key, allowed(info), default_text(info), info.description or "") for key, info in [*leaves(), *leaves(Matrix)]
+    ]
 
 
 def markdown_reference() -> str:
@@ -121,7 +128,7 @@ def markdown_reference() -> str:
         "On the command line `--set section.key=value` overrides a key, its value written as YAML. `resolved.yaml` in "
         "the run's folder holds every value used, and where it came from.",
     ]  # fmt: skip
-    parts: list[tuple[str, type[Section]]] = [("", Experiment), *sections()]
+    parts: list[tuple[str, type[Section]]] = [("", Experiment), *sections(), *sections(Matrix)]
     rows = field_docs()
     for name, model in parts:
         lines += ["", f"## {name or 'Top level'}", "", str(model.__doc__), ""]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from assay.core.files import read_json
 from assay.core.guard import GUARDS
 from assay.core.ledger import read_run
+from assay.core.resolved import settings as settings
 from assay.core.rundir import RunDir
-
-# key: value  # origin; the value may hold a # of its own, the origin none
-_SETTING = re.compile(r"( *)(\w+):(?: (.*?))?(?: {2,}# ([^#]+))?")
 
 
 def describe(run: RunDir) -> dict[str, Any]:
@@ -45,21 +42,6 @@ def guard_rows(run: RunDir) -> list[dict[str, Any]]:
         {**record.as_json(), "meaning": GUARDS[record.guard].meaning if record.guard in GUARDS else None}
         for record in run.guards.records()
     ]
-
-
-def settings(run: RunDir) -> list[dict[str, str]]:
-    """The values of resolved.yaml: dotted key, value as written there, origin."""
-    parents: list[str] = []
-    found = []
-    for line in run.resolved.read_text(encoding="utf-8").splitlines() if run.resolved.is_file() else []:
-        match = _SETTING.fullmatch(line)
-        if match is None:
-            continue
-        indent, key, value, origin = match.groups()
-        parents[len(indent) // 2 :] = [key]
-        if value:
-            found.append({"key": ".".join(parents), "value": value, "origin": origin or ""})
-    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

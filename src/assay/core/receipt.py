@@ -13,6 +13,7 @@ from typing import Any
 
 from assay.core.errors import InputError
 from assay.core.files import read_json, read_lines, sha256_file, write_json
+from assay.core.others import alone
 from assay.core.rundir import RunDir, now
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "huggingface_hub", "numpy", "scipy", "polars")
@@ -59,16 +60,17 @@ def write_receipt(run: RunDir) -> dict[str, Any]:
         "tokens": training.get("tokens"),
         "steps": training.get("steps"),
         "wall_seconds": {name: entry["seconds"] for name, entry in stages.items()},
+        "others": {name: entry.get("others") for name, entry in stages.items()},
         "peak_memory": max(
             (e["peak_memory"] for e in [*read_lines(run.events), training] if e.get("peak_memory")), default=None
         ),
-        **_foretold(plan, training),
+        **_foretold(plan, training, stages.get("train", {})),
     }
     write_json(run.receipt, receipt)
     return receipt
 
 
-def _foretold(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+def _foretold(plan: dict[str, Any], training: dict[str, Any], stage: dict[str, Any]) -> dict[str, Any]:
     """What the plan predicted of the training, beside what was measured: bytes at the peak, seconds of its steps.
 
     The uncorrected seconds, from which later plans learn, are those of the tokens that were trained on: a training may
@@ -88,6 +90,7 @@ def _foretold(plan: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
         "measured": {
             "memory": training_peak(training),
             "train_seconds": training.get("seconds"),
+            "others": stage.get("others"),
         },
     }
 
@@ -120,7 +123,12 @@ def receipts_with(runs_dir: Path, wanted: dict[str, Any]) -> list[dict[str, Any]
 
 
 def learned(receipts: Sequence[dict[str, Any]], what: str) -> Learned | None:
-    """What these receipts say of `train_seconds` or `memory`; None where none says anything."""
+    """What these receipts say of `train_seconds` or `memory`; None where none says anything.
+
+    Seconds of a training that shared the machine say nothing.
+    """
+    if what == "train_seconds":
+        receipts = [receipt for receipt in receipts if alone(receipt.get("measured") or {}) is not False]
     pairs = [(_at(receipt, f"measured.{what}"), _at(receipt, f"predicted.uncorrected_{what}")) for receipt in receipts]
     ratios = [taken / foretold for taken, foretold in pairs if taken and foretold]
     return Learned(statistics.median(ratios), len(ratios)) if ratios else None

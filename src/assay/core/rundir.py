@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,7 +204,7 @@ class RunDir:
             lock.release()
 
     def finished(self, stage: str) -> dict[str, Any] | None:
-        """The record of a finished stage: its key, outputs {relative path: sha256}, and seconds."""
+        """The record of a finished stage: its key, outputs {relative path: sha256}, seconds, and cores others used."""
         if not self.stages.exists():
             return None
         record: dict[str, Any] | None = read_json(self.stages).get(stage)
@@ -216,14 +216,27 @@ class RunDir:
             records = read_json(self.stages)
             write_json(self.stages, {name: records[name] for name in STAGES[: STAGES.index(stage)] if name in records})
 
-    def finish(self, stage: str, *, key: str, outputs: Iterable[Path], seconds: float) -> None:
-        """Record a stage as finished, with the hashes of what it wrote; later stages are forgotten."""
+    def finish(
+        self,
+        stage: str,
+        *,
+        key: str,
+        outputs: Iterable[Path],
+        seconds: float,
+        shared: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record a stage as finished, with the hashes of what it wrote; later stages are forgotten.
+
+        Args:
+            shared: what other processes did meanwhile (`core.others`); without it that is not known.
+        """
         records = read_json(self.stages) if self.stages.exists() else {}
         kept = {name: records[name] for name in STAGES[: STAGES.index(stage)] if name in records}
         kept[stage] = {
             "key": key,
             "finished": now(),
             "seconds": round(seconds, 3),
+            **(shared or {"others": None}),
             "outputs": {str(p.relative_to(self.path)): sha256_file(p) for p in sorted(outputs)},
         }
         write_json(self.stages, kept)

@@ -61,6 +61,11 @@ def no_verdict(failed: Sequence[GuardRecord]) -> str:
     return f"no verdict: the validity {'guard' if len(names) == 1 else 'guards'} {' and '.join(names)} failed"
 
 
-def count(amount: int, noun: str) -> str:
-    """``1 text``, ``2 texts``."""
-    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+def count(amount: int, noun: str, nouns: str | None = None) -> str:
+    """``1 text``, ``2 texts``; `nouns` is a plural that is not the noun and an s."""
+    return f"{amount:,} {noun if amount == 1 else nouns or f'{noun}s'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

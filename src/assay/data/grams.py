@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.core.guard import limits
+from assay.core.machine import cores
 from assay.data.words import folded
 
 T = TypeVar("T")
@@ -311,7 +311,7 @@ def map_batches(function: Callable[[T], R], batches: Iterable[T], threads: int |
         batches: read from the calling thread, no further ahead than that.
         threads: as many as there are cores, 4 at most, unless given.
     """
-    threads = threads or min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    threads = threads or min(4, cores())
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from assay.core.guard import GuardRecord, Status, limits, record, worst
@@ -70,41 +71,140 @@ def common_currency(one: Mapping[str, Any], other: Mapping[str, Any], *, same_te
     return record("common-currency", status, why, measured=measured, threshold=bounds(bound))
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The training rows of two runs: how many each has, and how many stand in both."""
+
+    counts: tuple[int, int]
+    common: int
+
+    @property
+    def nested(self) -> bool:
+        """Whether the rows of one are a part of the other's."""
+        return self.common == min(self.counts)
+
+    def said(self) -> str:
+        """``100 and 300 rows, of which 20 stand in both``."""
+        return f"{self.counts[0]:,} and {self.counts[1]:,} rows, of which {self.common or 'none'} stand in both"
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run was trained; `epochs` is None where it is not recorded."""
+
+    steps: int
+    epochs: float | None
+
+
+LENGTH = {"train.steps", "train.epochs"}  # keys that say how long to train
+
+
 def one_change(
-    changes: Collection[str], harmless: Collection[str], *, data: str | None, steps: tuple[int, int]
+    changes: Collection[str],
+    harmless: Collection[str],
+    *,
+    data: Rows | None,
+    lengths: tuple[Length, Length],
+    along: Mapping[str, str] | None = None,
 ) -> GuardRecord:
     """Do two runs differ in one thing, so that the difference can be put down to it?
+
+    More data is one thing where the rows of one run are a part of the other's, and both were trained for as many steps
+    or for as many epochs, however that was written. Another number of other rows is two things.
 
     Args:
         changes: keys of the experiment that differ and may have moved the result.
         harmless: keys that differ and cannot have.
-        data: how the training data differ where they do: `nested` (the smaller part of the larger) or `other`.
-        steps: that both were trained for: more data at as many epochs are also more steps.
+        data: the training rows, where they differ.
+        lengths: how long each was trained.
+        along: keys that follow another one of `changes` by a rule, and the rule in words; they are no change of their
+            own.
     """
-    total = len(changes) + (data is not None)
-    measured = {"changes": sorted(changes), "harmless": sorted(harmless), "data": data, "steps": list(steps)}
-    what = [*sorted(changes), *(["the training data"] if data else [])]
-    status: Status
-    if data == "other":
-        status = "fail"
-        why = "the training data are not a part of each other: rows, not their number, may make the difference"
-        if changes:
-            why += f"; besides, {named(sorted(changes))} differ"
-    elif total > limits("one-change.changes").passes:
-        status, why = "fail", f"{count(total, 'thing')} differ: {named(what, most=6)}"
-    elif not total:
+    held = _held(lengths) if data else None
+    counted = set(changes) - (LENGTH if data and held else set())
+    what = [*sorted(counted), *(["the training data"] if data else [])]
+    measured = {
+        "changes": sorted(counted), "harmless": sorted(harmless), "along": dict(along or {}),
+        "data": data and {"rows": list(data.counts), "common": data.common, "nested": data.nested},
+        "steps": [one.steps for one in lengths], "epochs": [one.epochs for one in lengths], "held": held,
+    }  # fmt: skip
+
+    def found(status: Status, why: str, fix: str | None = None) -> GuardRecord:
+        return record("one-change", status, why, measured=measured, threshold={"changes": 1}, fix=fix)
+
+    if data and not data.nested:
+        why = f"the training data are not a part of each other ({data.said()}): {_rows_or_number(data)}"
+        why += f"; besides, {named(sorted(counted))} differ" if counted else ""
+        return found("fail", why, more_data(data, lengths))
+    if len(what) > limits("one-change.changes").passes:
+        why = f"{count(len(what), 'thing')} differ: {named(what, most=6)}"
+        if data and counted & LENGTH:
+            why += f" ({_lengths(lengths)}: neither equal steps nor equal epochs)"
+        return found("fail", why, more_data(data, lengths) if data else None)
+    if not what:
         what_else = "their training seed alone" if "seed" in harmless else "nothing that decides the result"
-        status, why = "pass", f"the runs differ in {what_else}"
-    elif data:
-        held = f"both at {count(steps[0], 'step')}" if steps[0] == steps[1] else f"at {steps[0]} and {steps[1]} steps"
-        status = "warn"
-        why = (
-            f"the runs differ in the number of training rows, {held}: what more data do takes the comparison at equal "
-            "steps and the one at equal epochs"
+        return found("pass", f"the runs differ in {what_else}")
+    if data:
+        why = f"the runs differ in the number of training rows ({data.counts[0]:,} and {data.counts[1]:,}), "
+        why += {"steps": f"both at {count(lengths[0].steps, 'step')}", "epochs": f"both at {_lengths(lengths)}"}.get(
+            str(held), f"at {_lengths(lengths)}"
         )
-    else:
-        status, why = (
-            ("warn" if harmless else "pass"),
-            f"the runs differ in {what[0]}" + (f", and harmlessly in {named(sorted(harmless))}" if harmless else ""),
-        )
-    return record("one-change", status, why, measured=measured, threshold={"changes": 1})
+        why += ": what more data do takes the comparison at equal steps and the one at equal epochs"
+        return found("warn", why, more_data(data, lengths))
+    beside = "".join(f", with {key} {rule}" for key, rule in (along or {}).items())
+    beside += f", and harmlessly in {named(sorted(harmless))}" if harmless else ""
+    return found("warn" if harmless else "pass", f"the runs differ in {what[0]}{beside}")
+
+
+def _held(lengths: tuple[Length, Length]) -> str | None:
+    """What is equal in how long two runs were trained: `steps`, `epochs`, or neither."""
+    one, other = lengths
+    if one.steps == other.steps:
+        return "steps"
+    if one.epochs is None or other.epochs is None:
+        return None
+    apart = abs(one.epochs - other.epochs) / max(one.epochs, other.epochs)
+    return "epochs" if limits("one-change.epochs").status(apart) == "pass" else None
+
+
+def _lengths(lengths: tuple[Length, Length]) -> str:
+    """``1 epoch, in 30 and 90 steps``, or what else there is to say."""
+    steps = f"{lengths[0].steps} and {lengths[1].steps} steps"
+    one, other = (one.epochs for one in lengths)
+    if one is None or other is None:
+        return steps
+    if _held(lengths) == "epochs":
+        return f"{_epochs(one)} epoch{'' if _epochs(one) == '1' else 's'}, in {steps}"
+    return f"{steps}, {_epochs(one)} and {_epochs(other)} epochs"
+
+
+def _epochs(number: float) -> str:
+    return f"{number:.3g}"
+
+
+def _rows_or_number(data: Rows) -> str:
+    if data.counts[0] == data.counts[1]:
+        return "they are as many, so that the difference is one of rows alone, and which rows cannot be told"
+    return "which rows they are, and not their number, may make the difference"
+
+
+def more_data(data: Rows, lengths: tuple[Length, Length]) -> str | None:
+    """The design that shows what more data do, with the numbers of these runs; None where both have as many rows.
+
+    At equal steps the run with more rows sees each of them less often; at equal epochs it is trained for longer. What
+    more data do takes both.
+    """
+    if data.counts[0] == data.counts[1]:
+        return None
+    fewer = data.counts.index(min(data.counts))
+    rows = f"[{min(data.counts)}, {max(data.counts)}]"
+    steps, epochs = lengths[fewer].steps, lengths[fewer].epochs
+    passes = "1" if epochs is None else _epochs(epochs)
+    return (
+        "let data.source hold all rows; data.split.train_rows then chooses the fewer among the more. In the experiment "
+        "file, for `assay sweep`:\n"
+        "    ablations:\n"
+        f"      rows-equal-steps: {{data.split.train_rows: {rows}, train.steps: [{steps}, {steps}]}}\n"
+        f"      rows-equal-epochs: {{data.split.train_rows: {rows}, train.epochs: [{passes}, {passes}]}}\n"
+        "  and compare within each of the two"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +26,9 @@ SAMPLE_SECONDS = 0.002  # between two looks at this process's memory
 PRODUCT = {"cpu": (256, 576, 1536), "mps": (2048, 2048, 2048), "cuda": (4096, 4096, 4096)}
 
 
-def threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def keep_to(threads: int) -> None:
+    """Measure on so many threads, as the training will run: torch does not know of a container's share."""
+    torch.set_num_threads(threads)
 
 
 def pick_device(wish: str) -> str:

@@ -7,7 +7,6 @@ bit-equal resume depends on it. For another device of the table nothing is measu
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from assay.config.schema import Experiment
 from assay.core.console import Console, duration, size
 from assay.core.errors import InputError, MachineError
 from assay.core.files import read_json, write_json
-from assay.core.machine import processor
+from assay.core.machine import cores, processor
 from assay.core.optional import installed, missing
 from assay.core.receipt import Learned, learned, receipts_with
 from assay.core.rundir import RunDir
@@ -72,11 +71,10 @@ class Earlier:
 
 def machine() -> dict[str, Any]:
     """What this machine is, without torch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "system": platform.platform(),
         "processor": processor(),
-        "cores": cores,
+        "cores": cores(),
         "memory": psutil.virtual_memory().total,
         "memory_free": psutil.virtual_memory().available,
     }
@@ -273,6 +271,7 @@ def _here(experiment: Experiment, free: int) -> tuple[Place, str | None]:
         ), None
     from assay.model import probe
 
+    probe.keep_to(threads := cores())
     kind = probe.pick_device(device)
     if not probe.available(kind):
         raise MachineError(
@@ -291,7 +290,7 @@ def _here(experiment: Experiment, free: int) -> tuple[Place, str | None]:
     how = f"floating-point operations over {shares[1]:.0%} of the measured speed of matrix products"
     speed = devices.reached(gflops * 1e9, shares)
     kernels = _kernels(experiment.train.kernels, kind)
-    return Place(kind, precision, kernels, budget, kind == "cuda", speed, how, probe.threads()), probe.gpu_name(kind)
+    return Place(kind, precision, kernels, budget, kind == "cuda", speed, how, threads), probe.gpu_name(kind)
 
 
 def _kernels(wish: str, kind: str, *, here: bool = True) -> dict[str, Any]:

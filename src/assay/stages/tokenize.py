@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from assay.config.schema import Experiment
-from assay.core.files import directory_atomic, read_json, sha256_file, sha256_json, write_json
+from assay.core.files import read_json, sha256_file, sha256_json, write_json
 from assay.core.records import Item
 from assay.core.rundir import RunDir
 from assay.core.store import Store
@@ -42,15 +42,13 @@ def tokenize(run: RunDir, experiment: Experiment, tokenizer: TextTokenizer, stor
     give_back()  # what reading the tokenizer's file took: as much again as it keeps
     encoder = encoder_of(experiment, tokenizer)
     key = _key(run, experiment, encoder)
-    if store.has(STAGE, key) and store.damaged(STAGE, key):
-        store.drop(STAGE, key)
-    if store.has(STAGE, key):
-        store.give(STAGE, key, run.tokens)
-    else:
-        with directory_atomic(run.tokens) as folder:
-            profile = _write(run, experiment, encoder, folder)
-            write_json(folder / run.tokens_profile.name, profile)
-        store.keep(STAGE, key, run.tokens)
+
+    def fill(folder: Path) -> None:
+        profile = _write(run, experiment, encoder, folder)
+        write_json(folder / run.tokens_profile.name, profile)
+
+    store.once(STAGE, key, fill, mend=True)
+    store.give(STAGE, key, run.tokens)
     run.guards.check(supervision(**read_json(run.tokens_profile)["supervision"]))
     return sorted(run.tokens.iterdir())
 

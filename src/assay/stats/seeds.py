@@ -101,3 +101,37 @@ def seed_variance(
         n_seeds=len(seeds),
         n_groups=sizes[0],
     )
+
+
+def seed_p(differences: Sequence[Sequence[float]], *, seed: int = 0, draws: int = 10_000) -> float | Undefined:
+    """Two-sided p of "the recipe has no effect", for seeds and groups that are both draws of many.
+
+    It is the smallest alpha at which the interval of `seed_variance` at level 1 - alpha lies on one side of 0: tests
+    and intervals are each other's inverse (Lehmann and Romano, Testing Statistical Hypotheses, 2005, section 3.5), so
+    that p < .05 if and only if the 95 % interval leaves 0 out. It is never below 1 ÷ draws, of which the interval over
+    groups is made.
+
+    Args:
+        differences: as of `seed_variance`.
+        seed: of the bootstrap over groups.
+        draws: of the bootstrap over groups.
+
+    Returns:
+        Undefined as `seed_variance`.
+    """
+
+    def leaves_zero_out(alpha: float) -> bool | Undefined:
+        found = seed_variance(differences, level=1 - alpha, seed=seed, draws=draws)
+        return found if isinstance(found, Undefined) else found.low > 0 or found.high < 0
+
+    least, most = 1 / draws, 1.0
+    at_least = leaves_zero_out(least)
+    if isinstance(at_least, Undefined) or at_least:
+        return at_least if isinstance(at_least, Undefined) else least
+    while most / least > 1 + 1e-4:  # of the two, the first never leaves 0 out and the second is taken to
+        middle = math.sqrt(least * most)
+        if leaves_zero_out(middle):
+            most = middle
+        else:
+            least = middle
+    return most

@@ -5,68 +5,36 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from fixture_compare import FLAT, GROUPS, IDENTITY, TRAIN, write_run
 from statsmodels.stats.multitest import multipletests
 
 from assay.core.errors import GuardError, InputError
-from assay.core.files import sha256_text, write_atomic, write_json
+from assay.core.files import write_json
 from assay.core.guard import record
 from assay.core.records import Item
 from assay.core.rundir import RunDir
-from assay.data.items import write_items
-from assay.data.manifest import write_manifest
-from assay.stages.compare.runs import Compared, compare
+from assay.stages.compare.entries import Failed, entries
+from assay.stages.compare.runs import Compared, comparison
+from assay.stages.compare.runs import compare as compared
+from assay.stats.seeds import SeedVariance, seed_p, seed_variance
 from assay.stats.verdict import bpb_text
 
-GROUPS, EACH, SIZE = 8, 2, 1000  # groups, texts of each, bytes of each
-SETTINGS = {
-    "window": 512,
-    "stride": 512,
-    "bos_rule": "none",
-    "tokenizer_sha256": "t",
-    "dtype": "fp32",
-    "lossy_share": 0.0,
-}
-IDENTITY: dict[str, Any] = {
-    "base": {"spec": "a", "hash": "0"}, "seed": 1, "adapter": {"kind": "lora", "rank": 4},
-    "train": {"steps": 30, "schedule": {"kind": "linear"}}, "data": {"content": "c", "clean": {"min_bytes": 10}},
-}  # fmt: skip
-TRAIN = [Item(f"t{n}", f"g{n}", f"text {n}") for n in range(6)]
 Make = Callable[..., RunDir]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A function that writes an evaluated run whose groups have these bits per byte under the tuned model."""
+    """A function that writes an evaluated run of an experiment of this name."""
 
-    def made(
-        name: str, bits: Sequence[float], *, changed: Mapping[str, Any] | None = None, train: Sequence[Item] = TRAIN,
-        settings: Mapping[str, Any] | None = None, weights: str | None = None, ids: str = "",
-    ) -> RunDir:  # fmt: skip
-        run = RunDir(tmp_path / "runs" / name / "20260101-120000-0a0a0a0a")
-        write_json(run.identity, IDENTITY | dict(changed or {}))
-        sides = {"train": train, "dev": [Item("d", "dev", "a dev text")], "test": [Item("x", "test", "a test text")]}
-        for side, items in sides.items():
-            write_items(run.split(side), [items])
-        write_manifest(run.manifest_rows, {side: run.split(side) for side in sides})
-        write_json(run.training, {"steps": 30, "weights": {"sha256": weights or sha256_text(name)}})
-        write_json(run.summary, {"settings": SETTINGS | dict(settings or {})})
-        rows = [
-            # of a group's two texts one is so much better as the other is worse
-            (f"{ids}{g}-{n}", f"group {g}", 250, SIZE, 0.0, (bpb + (-1) ** n * 0.01) * math.log(2) * SIZE)
-            for g, bpb in enumerate(bits)
-            for n in range(EACH)
-        ]
-        names = ["id", "group", "tokens", "bytes", "nll_base", "nll_tuned"]
-        write_atomic(run.texts, pl.DataFrame(rows, schema=names, orient="row").write_parquet)
-        run.finish("evaluate", key="k", outputs=[run.texts, run.summary], seconds=1.0)
-        return run
+    def made(name: str, bits: Sequence[float], *, folder: str = "20260101-120000-0a0a0a0a", **how: Any) -> RunDir:
+        return write_run(tmp_path / "runs" / name / folder, bits, **how)
 
     return made
 
@@ -76,7 +44,8 @@ def draw(seed: int, mean: float, sd: float = 0.02, count: int = GROUPS) -> list[
     return [2.0 - generator.gauss(mean, sd) for _ in range(count)]
 
 
-FLAT = [2.0 + 0.01 * (g % 3) for g in range(GROUPS)]
+def compare(runs: Sequence[RunDir]) -> tuple[Compared, ...]:
+    return compared(runs).pairs
 
 
 def minus(one: Sequence[float], other: Sequence[float]) -> list[float]:
@@ -91,6 +60,7 @@ def sign_flip(differences: Sequence[float]) -> float:
 
 def only(found: Sequence[Compared]) -> Compared:
     (one,) = found
+    assert one.sentence == f"{one.found}; {one.claim}; {one.cause}"
     json.dumps(one.as_json(), allow_nan=False)
     return one
 
@@ -113,7 +83,7 @@ def test_a_difference_is_that_of_the_groups_bits(make: Make, mean: float, outcom
         said, amount = "not shown: the difference is ", found.difference.mean or 0
     assert found.sentence.startswith(said)
     assert float(found.sentence.removeprefix(said).split()[0]) == pytest.approx(amount, abs=0.0006)
-    assert (found.run, found.against) == ("two/20260101-120000-0a0a0a0a", "one/20260101-120000-0a0a0a0a")
+    assert (found.name, found.against) == ("two", "one")
 
 
 def test_the_other_way_round_it_is_the_opposite(make: Make) -> None:
@@ -134,7 +104,7 @@ def test_several_runs_are_one_family(make: Make) -> None:
     first = make("one", FLAT)
     others = {f"run-{n}": draw(n, mean) for n, mean in enumerate([0.01, 0.1, 0.0, -0.03, -0.02])}
     found = compare([first, *(make(name, bits) for name, bits in others.items())])
-    assert [one.run.partition("/")[0] for one in found] == list(others)
+    assert [one.name for one in found] == list(others)
     raw = [one.difference.p for one in found]
     assert raw == pytest.approx([sign_flip(minus(FLAT, bits)) for bits in others.values()])
     reject, adjusted, _, _ = multipletests(raw, 0.05, "holm")
@@ -310,19 +280,18 @@ def test_of_two_changes_no_cause_may_be_named(make: Make) -> None:
     assert "no cause may be named: 3 things differ: adapter.rank, train.schedule.kind, train.steps" in found.sentence
 
 
-@pytest.mark.parametrize(
-    ("changed", "key"),
-    [({"seed": 2}, "seed"), ({"data": {"content": "d", "clean": {"min_bytes": 0}}}, "data.clean.min_bytes")],
-)
-def test_another_seed_and_keys_that_made_the_same_texts_are_harmless(
-    make: Make, changed: dict[str, Any], key: str
-) -> None:
-    alone = cause(make, changed=changed)
+OTHER_KEY = {"data": IDENTITY["data"] | {"content": "d", "clean": {"min_bytes": 0}}}
+
+
+def test_keys_that_made_the_same_texts_are_harmless(make: Make) -> None:
+    alone = cause(make, changed=OTHER_KEY)
     assert (alone.causal, status(alone)) == (True, "pass")
-    what = "their training seed alone" if key == "seed" else "nothing that decides the result"
-    assert alone.sentence.endswith(f"the runs differ in {what}")
-    more = changed | {"adapter": {"kind": "lora", "rank": 8}}
-    beside = only(compare([make("three", FLAT), make("four", draw(4, 0.1), changed=more)]))
+    assert alone.sentence.endswith("the runs differ in nothing that decides the result")
+
+
+@pytest.mark.parametrize(("changed", "key"), [({"seed": 2}, "seed"), (OTHER_KEY, "data.clean.min_bytes")])
+def test_beside_one_change_they_and_another_seed_are_harmless(make: Make, changed: dict[str, Any], key: str) -> None:
+    beside = cause(make, changed=changed | {"adapter": {"kind": "lora", "rank": 8}})
     assert (beside.causal, status(beside)) == (True, "warn")
     assert beside.sentence.endswith(f"the runs differ in adapter.rank, and harmlessly in {key}")
 
@@ -334,13 +303,16 @@ def test_another_seed_and_keys_that_made_the_same_texts_are_harmless(
 def test_training_texts_that_are_a_part_of_the_others_are_one_change(
     make: Make, one: list[Item], two: list[Item], how: bool | None
 ) -> None:
-    runs = make("one", FLAT, train=one), make("two", draw(4, 0.1), train=two, changed={"data": {"content": "d"}})
+    runs = (
+        make("one", FLAT, train=one),
+        make("two", draw(4, 0.1), train=two, changed={"data": IDENTITY["data"] | {"content": "d"}}),
+    )
     found = only(compare(runs))
     assert found.causal is (how is not False)
     measured = next(record.measured for record in found.guards if record.guard == "one-change")
-    assert measured["data"] == {True: "nested", False: "other", None: None}[how]
+    assert (measured["data"] and measured["data"]["nested"]) is how
     if how:
-        assert "the runs differ in the number of training rows, both at 30 steps" in found.sentence
+        assert f"of training rows ({len(one)} and {len(two)}), both at 30 steps" in found.sentence
 
 
 def test_another_chat_template_is_a_change(make: Make) -> None:
@@ -362,7 +334,183 @@ def test_another_precision_is_told(make: Make) -> None:
 
 
 def test_other_texts_and_another_rank_are_two_changes(make: Make) -> None:
-    changed = {"data": {"content": "d"}, "adapter": {"kind": "lora", "rank": 8}}
+    changed = {"data": IDENTITY["data"] | {"content": "d"}, "adapter": {"kind": "lora", "rank": 8}}
     found = only(compare([make("one", FLAT, train=TRAIN[:4]), make("two", draw(4, 0.1), changed=changed)]))
     assert not found.causal
     assert "2 things differ: adapter.rank, the training data" in found.sentence
+
+
+# several seeds
+
+
+def seeds(make: Make, name: str, bits: Sequence[Sequence[float]], **changed: Any) -> list[RunDir]:
+    """A run for each seed from 0 on."""
+    return [
+        make(name, own, folder=f"2026010{seed + 1}-120000-0{seed}0a0a0a", changed=changed | {"seed": seed})
+        for seed, own in enumerate(bits)
+    ]
+
+
+RANK_8 = {"adapter": {"kind": "lora", "rank": 8}}
+
+
+def test_runs_of_several_seeds_are_one_entry_whose_interval_is_over_seeds_and_groups(make: Make) -> None:
+    bits = [[draw(10 * side + seed, 0.1 * side) for seed in range(3)] for side in range(2)]
+    runs = [seeds(make, "one", bits[0]), seeds(make, "two", bits[1], **RANK_8)]
+    found = only(compare([*runs[0], *runs[1]]))
+    rows = [minus(a, b) for a, b in zip(*bits, strict=True)]
+    expected = seed_variance(rows)
+    assert isinstance(expected, SeedVariance)
+    assert found.over_seeds is not None
+    assert found.over_seeds.as_json() == pytest.approx(expected.as_json())
+    assert (found.low, found.high) == (found.over_seeds.low, found.over_seeds.high)
+    assert found.difference.mean == pytest.approx(expected.mean)
+    over = seed_p(rows)
+    assert isinstance(over, float)
+    means = [sum(own) / 3 for own in zip(*rows, strict=True)]
+    assert found.p == pytest.approx(max(over, sign_flip(means)), rel=1e-3)
+    assert (found.outcome, found.scope, found.seeds) == ("better", "recipe", (0, 1, 2))
+    assert "8 held-out groups, 3 seeds, p = .0" in found.sentence
+    assert "; the recipe (3 seeds); the runs differ in adapter.rank" in found.sentence
+
+
+def test_seeds_that_differ_more_than_the_entries_show_nothing_of_the_recipe(make: Make) -> None:
+    one = [[bpb + shift for bpb in FLAT] for shift in (-0.1, 0.0, 0.1)]
+    two = [[bpb - 0.05 + 0.3 * (seed - 1) for bpb in draw(seed, 0.0, 0.001)] for seed in range(3)]
+    alone = only(compare([seeds(make, "a", one[1:2])[0], seeds(make, "b", two[1:2], **RANK_8)[0]]))
+    assert (alone.outcome, alone.scope) == ("better", "checkpoint")
+    found = only(compare([*seeds(make, "one", one), *seeds(make, "two", two, **RANK_8)]))
+    assert (found.outcome, found.scope) == ("not-shown", "recipe")
+
+
+def test_two_seeds_are_not_yet_a_recipe(make: Make) -> None:
+    runs = [seeds(make, "one", [FLAT, draw(1, 0)]), seeds(make, "two", [draw(2, 0.1), draw(3, 0.1)], **RANK_8)]
+    found = only(compare([*runs[0], *runs[1]]))
+    assert found.over_seeds is not None
+    assert (found.scope, found.seeds) == ("checkpoint", (0, 1))
+    assert "these checkpoints only (2 seeds, and a claim about the recipe takes 3)" in found.sentence
+
+
+def test_only_seeds_that_both_have_are_paired(make: Make) -> None:
+    bits = [draw(seed, 0.0) for seed in range(4)]
+    first = seeds(make, "one", bits[:3])
+    other = make("two", bits[3], changed=RANK_8 | {"seed": 2})
+    found = only(compare([*first, other]))
+    assert (found.seeds, found.over_seeds) == ((2,), None)
+    assert found.difference.mean == pytest.approx(sum(minus(bits[2], bits[3])) / GROUPS)
+    assert status(found) == "warn"
+
+
+def test_without_a_shared_seed_the_means_are_compared_and_the_claim_is_of_checkpoints(make: Make) -> None:
+    bits = [draw(seed, 0.0) for seed in range(5)]
+    first = seeds(make, "one", bits[:3])
+    others = [
+        make("two", bits[seed], folder=f"2026010{seed}-120000-0b0a0a0a", changed=RANK_8 | {"seed": seed})
+        for seed in (3, 4)
+    ]
+    found = only(compare([*first, *others]))
+    assert (found.seeds, found.over_seeds, found.scope) == ((), None, "checkpoint")
+    means = [[sum(own) / len(own) for own in zip(*part, strict=True)] for part in (bits[:3], bits[3:])]
+    assert found.difference.mean == pytest.approx(sum(minus(*means)) / GROUPS)
+    assert found.difference.p == pytest.approx(sign_flip(minus(*means)))
+    assert "these checkpoints only (no seed that both have)" in found.sentence
+
+
+def test_seeds_alone_are_one_entry_that_is_held_against_nothing(make: Make) -> None:
+    found = compared(seeds(make, "one", [draw(seed, 0.1) for seed in range(3)]))
+    assert (found.pairs, len(found.entries)) == ((), 1)
+    own = found.qualities[0]
+    assert own.seeds == (0, 1, 2)
+    assert own.tuned == pytest.approx(sum(sum(draw(seed, 0.1)) for seed in range(3)) / 3 / GROUPS)
+    assert own.gain_over_seeds is not None
+    assert "nothing to hold one against" in found.summary
+
+
+# the whole comparison
+
+
+def test_an_entry_is_told_with_its_gain_over_its_own_base(make: Make) -> None:
+    base = [2.5 + 0.01 * g for g in range(GROUPS)]
+    found = compared([make("one", FLAT, base=base), make("two", draw(4, 0.1))])
+    own = found.qualities[0]
+    assert own.tuned == pytest.approx(sum(FLAT) / GROUPS)
+    assert own.base == pytest.approx(sum(base) / GROUPS)
+    assert own.gain.mean == pytest.approx(sum(minus(base, FLAT)) / GROUPS)
+    assert own.low is not None
+    assert own.high is not None
+    assert own.low < own.tuned < own.high
+
+
+def test_with_two_tokenizers_there_is_no_perplexity_and_no_loss(make: Make) -> None:
+    one, two = make("one", FLAT), make("two", draw(4, 0.1), settings={"tokenizer_sha256": "u"})
+    assert [own.perplexity for own in compared([one, make("three", draw(5, 0.1))]).qualities] == [9.5, 9.5]
+    texts = pl.read_parquet(two.texts).with_columns(pl.col("tokens") + 1)
+    texts.write_parquet(two.texts)
+    two.finish("evaluate", key="k", outputs=[two.texts], seconds=1.0)
+    found = compared([one, two])
+    assert [own.perplexity for own in found.qualities] == [None, None]
+    assert found.curves.loss == ((), ())
+    assert "tokenizers differ" in str(found.curves.no_loss)
+    assert all(found.curves.dev)
+    assert found.pairs[0].outcome == "better"
+
+
+def test_what_failed_counts_in_the_family(make: Make) -> None:
+    runs = [make("one", FLAT), make("two", draw(4, 0.1))]
+    alone, beside = comparison(entries(runs)), comparison(entries(runs), [Failed("third", "it broke")])
+    p = alone.pairs[0].p
+    assert p is not None
+    assert (alone.pairs[0].p_holm, beside.pairs[0].p_holm) == (p, 2 * p)
+    # another seed of an entry that is there is no comparison more
+    again = comparison(entries(runs), [Failed("two", "its second seed broke", "two/x")])
+    assert again.pairs[0].p_holm == p
+    assert again.as_json()["failed"] == [{"name": "two", "why": "its second seed broke", "run": "two/x"}]
+
+
+def test_there_is_no_comparison_of_nothing() -> None:
+    with pytest.raises(InputError, match="no run has numbers"):
+        comparison([], [Failed("one", "it broke")])
+
+
+def test_the_whole_is_plain_json(make: Make) -> None:
+    runs = [make("one", FLAT), make("broken", [math.inf, *draw(5, 0.1)[1:]])]
+    found = compared(runs, {"quality": 2.0}).as_json()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert [entry["runs"] for entry in found["entries"]] == [
+        [f"{run.path.parent.name}/{run.path.name}"] for run in runs
+    ]
+    assert (found["against"], found["selection"]["weights"]) == ("one", {"quality": 2.0})
+
+
+# the same test texts
+
+
+def test_other_test_texts_are_refused_with_the_groups_and_the_keys_that_made_it(make: Make) -> None:
+    other = IDENTITY["data"] | {"split": {"seed": 7}}
+    one, two = make("one", FLAT[:-1]), make("two", FLAT, changed={"data": other})
+    with pytest.raises(GuardError) as caught:
+        compare([one, two])
+    assert "7 groups in both; 1 group in two/20260101-120000-0a0a0a0a alone (group 7)" in caught.value.why
+    assert "made so by data.split.seed (0 and 7)" in caught.value.why
+
+
+def test_other_texts_of_the_same_groups_are_refused(make: Make) -> None:
+    with pytest.raises(GuardError, match=r"8 groups in both; 32 texts of the groups in both are one side's alone"):
+        compare([make("one", FLAT), make("two", draw(4, 0.1), ids="other")])
+
+
+def test_excerpts_that_another_seed_drew_are_other_texts(make: Make) -> None:
+    drawn = {"data": IDENTITY["data"] | {"split": {"seed": 3}}}
+    whole = [make("one", FLAT), make("two", draw(4, 0.1), changed=drawn)]
+    assert only(compare(whole)).outcome == "better"  # nothing was cut, and so nothing drawn
+    cut = {"max_bytes_per_group": 5}
+    with pytest.raises(GuardError, match=r"other excerpts of their texts; made so by data\.split\.seed"):
+        compare([make("three", FLAT, settings=cut), make("four", draw(4, 0.1), settings=cut, changed=drawn)])
+
+
+def test_scores_copied_between_two_that_are_not_the_first_are_found(make: Make) -> None:
+    bits = draw(4, 0.1)
+    with pytest.raises(GuardError) as caught:
+        compare([make("one", FLAT), make("two", bits), make("three", bits)])
+    assert caught.value.guard == "impossible-equality"
+    assert caught.value.where == "two/20260101-120000-0a0a0a0a and three/20260101-120000-0a0a0a0a"

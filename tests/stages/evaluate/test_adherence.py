@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from assay.core.records import Decoding, Item
-from assay.model.generate import Generation
-from assay.stages.evaluate import adherence
+from assay.core.records import Item
 from assay.stages.evaluate.adherence import NAME, Ear, learn
 from assay.text.metrics.adherence import Adherence, Refusal
 
@@ -31,18 +28,11 @@ def items(count: int, first: int, own: Sequence[str] = GOTHIC) -> list[Item]:
 
 
 @pytest.fixture
-def taught(monkeypatch: pytest.MonkeyPatch) -> Any:
+def taught() -> Any:
     """A function that teaches with a base that writes of these things."""
 
     def teach(own: Sequence[str], dev: int = 30) -> Ear:
-        def generate(model: Any, tokenizer: Any, prompts: Sequence[Any], *, seeds: Sequence[int], **_: Any) -> Any:
-            texts = [prose(10_000 + seed, own) for seed in seeds]
-            return [Generation(text, text, (), stopped=False) for text in texts]
-
-        monkeypatch.setattr(adherence, "generate", generate)
-        encoder = SimpleNamespace(tokenizer=None, stops=())
-        asking: Any = SimpleNamespace(encoder=encoder, ids=lambda text, system: [len(text)])
-        return learn(None, asking, items(60, 0), items(dev, 100), Decoding(40, 0.0, 1.0), seed=0)
+        return learn([prose(10_000 + n, own) for n in range(60 + dev)], items(60, 0), items(dev, 100))
 
     return teach
 
@@ -72,3 +62,8 @@ def test_a_base_that_writes_like_the_data_teaches_nothing(taught: Any) -> None:
 
 def test_without_dev_passages_there_is_no_classifier(taught: Any) -> None:
     assert taught(SPACE, dev=0).found == Refusal("there are no development texts")
+
+
+def test_a_classifier_is_known_by_what_it_learned_from(taught: Any) -> None:
+    once, again, other = (taught(own).as_json()["learned_sha256"] for own in (SPACE, SPACE, GOTHIC))
+    assert once == again != other

@@ -20,7 +20,8 @@ from assay.core.store import Store
 from assay.model.load import _random
 from assay.model.registry import PRESETS
 from assay.model.score import Nats, Reading, Scorer
-from assay.stages.evaluate.base_scores import FILE, RESCORED, STAGE, _to_rescore, base_scores
+from assay.stages.evaluate.base_scores import RESCORED, _to_rescore, base_scores
+from assay.stages.evaluate.shared import SCORES, Shared
 from assay.text.tokenizer import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -67,8 +68,8 @@ def ask(tmp_path: Path) -> Any:
     """A function that asks for the scores of `TEXTS`, with something changed."""
 
     def asked(by: Counting, texts: Sequence[Reading] = TEXTS, base_hash: str = "a", **changed: Any) -> Any:
-        how: dict[str, Any] = {"base_hash": base_hash, "setting": SETTING | changed, "store": Store(tmp_path)}
-        return base_scores(by, texts, console=Console(quiet=True), **how)
+        setting = {"base": base_hash, **SETTING, **changed}
+        return base_scores(by, texts, Shared(Store(tmp_path), "a run", setting, Console(quiet=True)), label="texts")
 
     return asked
 
@@ -136,7 +137,7 @@ def test_a_base_that_scores_otherwise_under_the_same_name_is_told_by_how_much(as
 @pytest.mark.parametrize("harm", ["edited", "lost"])
 def test_what_is_not_what_was_stored_is_refused(ask: Any, tmp_path: Path, harm: str) -> None:
     ask(judge())
-    (file,) = tmp_path.rglob(FILE)
+    (file,) = tmp_path.rglob("scores.parquet")
     if harm == "lost":
         file.unlink()
     else:
@@ -145,7 +146,7 @@ def test_what_is_not_what_was_stored_is_refused(ask: Any, tmp_path: Path, harm: 
         ask(judge())
     assert caught.value.guard == "a-a-control"
     assert caught.value.where == str(file.parent)
-    assert file.parent.parent.name == STAGE
+    assert file.parent.parent.name == SCORES.name
 
 
 @given(st.lists(st.integers(0, 1000), max_size=60))

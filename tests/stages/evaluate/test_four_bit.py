@@ -26,7 +26,7 @@ data:
   source: play.txt
   split: {dev: 0.15, test: 0.35}
 adapter: {kind: qlora, rank: 4}
-train: {steps: 2, max_length: 128, batch_tokens: 128, learning_rate: 0.01, device: cpu}
+train: {steps: 2, max_length: 128, batch_tokens: 128, learning_rate: 0.01, device: cpu, precision: fp32}
 evaluate: {window: 128}
 """
 
@@ -76,7 +76,7 @@ def test_a_session_by_hand_is_beside_4_bit(run, which, tmp_path):
     model, _ = _base(tmp_path)
     model = adapters.load_adapter(model, run.adapter) if which == "tuned" else model
     ids = torch.arange(30)[None]
-    active, switched = talker._active()
+    active, switched = talker.active()
     with torch.no_grad(), switched:
         assert torch.equal(active(input_ids=ids).logits, model(input_ids=ids).logits)
 

@@ -18,7 +18,7 @@ from assay.model.score import Reading, Scorer
 from assay.stages.evaluate.harness import Harness, ask, compare, load, metrics
 from assay.text.tokenizer import byte_tokenizer
 
-HARNESS = Harness(["quiz"], manager=None, batch=1, version="0.4.13")
+HARNESS = Harness(["quiz"], manager=None, batch=1, version="0.4.13", content="")
 needs_lm_eval = pytest.mark.skipif(not installed("lm_eval"), reason="needs assay[harness]")
 
 
@@ -155,6 +155,18 @@ def _nats(scorer: Scorer, asked: str, said: str) -> float:
     after = len(scorer.tokenizer.encode(asked))
     counts = [n >= after for n in range(1, len(ids))]
     return float(scorer.score_readings([Reading(ids[1:], ids[0], len(said), np.array(counts))])[0].sum())
+
+
+@needs_lm_eval
+def test_other_documents_or_another_way_of_asking_are_another_content(tmp_path: Path) -> None:
+    question = {"question": "a", "choices": ["b", "c"], "answer": 0}
+    file = task_file(tmp_path, [question])
+    first = load([str(file)]).content
+    assert load([str(file)]).content == first
+    file.write_text(file.read_text().replace("{{question}}", "Q: {{question}}"))
+    asked = load([str(file)]).content
+    (tmp_path / "quiz.jsonl").write_text(json.dumps(question | {"answer": 1}) + "\n")
+    assert len({first, asked, load([str(file)]).content}) == 3
 
 
 @needs_lm_eval

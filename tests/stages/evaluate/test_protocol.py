@@ -61,6 +61,7 @@ def test_only_what_was_trained_in_4_bit_is_measured_in_4_bit(kind: str, four_bit
     assert (of(adapter={"kind": kind}).kind, of(adapter={"kind": kind}).four_bit) == (kind, four_bit)
 
 
-def test_the_two_seeds_are_not_each_others() -> None:
+def test_all_draws_go_by_the_splits_seed_which_runs_of_other_training_seeds_share() -> None:
     found = of(seed=3, data={"source": "a.txt", "split": {"seed": 5}, "system_prompt": "Be brief."})
-    assert (found.seed, found.split_seed, found.system) == (3, 5, "Be brief.")
+    assert (found.split_seed, found.system) == (5, "Be brief.")
+    assert found == of(seed=4, data={"source": "a.txt", "split": {"seed": 5}, "system_prompt": "Be brief."})

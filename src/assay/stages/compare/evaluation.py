@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from assay.core.guard import limits
+from assay.core.others import shared
 from assay.core.words import count as number
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import Row, beside
@@ -268,7 +269,17 @@ def cost(evidence: Evidence) -> Json:
             }
             for name, arm in arms.items()
         ],
+        "notes": [note for name, arm in arms.items() for note in _measured_how(ARMS.get(name, name), arm)],
     }
+
+
+def _measured_how(label: str, arm: Json) -> list[str]:
+    """What keeps an arm's pace from being held against another's: other work meanwhile, or another time."""
+    told = shared(arm)
+    found = [f"{label}: {told}."] if told else []
+    if arm.get("run"):
+        found.append(f"{label}: measured on {arm['measured']} by the run {arm['run']}, which asked the base the same.")
+    return found
 
 
 def _pace(value: Any) -> str:

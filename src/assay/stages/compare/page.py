@@ -11,6 +11,7 @@ from markupsafe import Markup
 from assay.core.console import duration
 from assay.core.explain import CLASSES, explain
 from assay.core.guard import GUARDS, GuardRecord
+from assay.core.others import shared
 from assay.stages.compare import data_page, decoding, evaluation, headline, manner, preferences, provenance
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import Row, curve, forest
@@ -74,8 +75,18 @@ def results(evidence: Evidence) -> Json:
             "tuned": fixed(sample.get("tuned_bpb"), 4),
             "bytes": count(sample.get("bytes")),
         },
+        "earlier": _earlier(summary.get("from_earlier_runs") or []),
         "settings": provenance.pairs({k: v for k, v in (summary.get("settings") or {}).items() if k != "decoding"}),
     }
+
+
+def _earlier(parts: Sequence[Json]) -> str | None:
+    """What of the base was measured by an earlier run, and by which."""
+    if not parts:
+        return None
+    runs = {part["run"]: part["measured"] for part in parts}
+    who = " and ".join(f"{run} ({measured})" for run, measured in runs.items())
+    return f"{', '.join(part['what'] for part in parts)}: by {who}"
 
 
 def _means(base: float | None, saved: float | None) -> tuple[str, str] | None:
@@ -177,6 +188,7 @@ def training(evidence: Evidence) -> Json:
         ("Trainable parameters", count(total.get("trainable_parameters"))),
         ("Time in training steps", _duration(total.get("seconds"))),
         ("Tokens per second", short(total.get("tokens_per_s"), 3)),
+        *([("Times and pace are", told)] if (told := shared(evidence.stages.get("train", {}))) else []),
         ("Peak memory", data_size(total.get("peak_memory"))),
         ("Loss, first → last step", f"{fixed(total.get('first_loss'), 3)} → {fixed(total.get('final_loss'), 3)}"),
     ]

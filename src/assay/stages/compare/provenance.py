@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from assay.core.console import duration
+from assay.core.others import shared
 from assay.core.receipt import training_peak
 from assay.core.rundir import STAGES
 from assay.stages.compare.evidence import Evidence, Json
@@ -53,8 +54,13 @@ def plan(evidence: Evidence) -> Json:
         "model": pairs(found.get("model")),
         "machine": pairs(found.get("machine")),
         "work": pairs(size),
-        "stages": [(s, duration(evidence.stages[s].get("seconds", 0))) for s in STAGES if s in evidence.stages],
+        "stages": [(s, _took(evidence.stages[s])) for s in STAGES if s in evidence.stages],
     }
+
+
+def _took(stage: Json) -> str:
+    told = shared(stage)
+    return duration(stage.get("seconds", 0)) + (f" ({told})" if told else "")
 
 
 def planned_memory(evidence: Evidence) -> float | None:

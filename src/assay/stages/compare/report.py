@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from assay.core.files import write_text
 from assay.core.rundir import RunDir
@@ -12,8 +12,8 @@ from assay.stages.compare import page
 from assay.stages.compare.evidence import gather
 
 
-def render(run: RunDir) -> str:
-    """The report of a run, finished or not, as HTML. The same files give the same bytes."""
+def template(name: str) -> Template:
+    """One of this folder's page templates: values are escaped, and a name that is not given is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -22,7 +22,12 @@ def render(run: RunDir) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html.j2").render(page.context(gather(run)))
+    return environment.get_template(name)
+
+
+def render(run: RunDir) -> str:
+    """The report of a run, finished or not, as HTML. The same files give the same bytes."""
+    return template("report.html.j2").render(page.context(gather(run)))
 
 
 def write_report(run: RunDir) -> Path:

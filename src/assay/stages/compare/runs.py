@@ -1,194 +1,305 @@
-"""Several runs on the same held-out texts: which is better, by how much, and what the difference may be put down to."""
+"""Entries on the same held-out texts: which is better, by how much, and what the difference may be put down to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import polars as pl
-
-from assay.core.errors import GuardError, InputError
-from assay.core.files import read_json
+from assay.core.errors import InputError
 from assay.core.guard import GuardRecord, limits
 from assay.core.rundir import RunDir
-from assay.core.words import failed_validity
-from assay.data.manifest import read_manifest
-from assay.guards import comparison, scoring
+from assay.core.words import count, listed
+from assay.stages.compare import checks
+from assay.stages.compare.changes import Changes, changes
+from assay.stages.compare.conclusions import not_concluded
+from assay.stages.compare.costs import Costs, costs
+from assay.stages.compare.curves import Curves, curves
+from assay.stages.compare.entries import Entry, Failed, entries, label
+from assay.stages.compare.measured import (
+    Measured,
+    Quality,
+    averaged,
+    difference_rows,
+    measure,
+    over_seeds,
+    quality,
+)
+from assay.stages.compare.one_change import one_change
+from assay.stages.compare.selection import Selection, check_weights, select
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
+from assay.stats.seeds import SeedVariance, seed_p
 from assay.stats.tests import groups_needed
-from assay.stats.verdict import Difference, amount_text, bpb_text, group_scores, p_text, summarise
+from assay.stats.verdict import RECIPE_SEEDS, Claim, Difference, amount_text, bpb_text, p_text, summarise
 
 Json = dict[str, Any]
-STAGE = "compare"
+_NAMED = 3  # so many entries are named in a title
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One run held against the first: above 0 it needs fewer bits than that. `p_holm` is over all pairs of the command.
+    """One entry held against the first: above 0 it needs fewer bits than that.
 
-    `outcome` is better, worse, not-shown or cannot-conclude; `causal` whether the difference may be put down to the
-    one change.
+    `difference` is over groups, of the means over `seeds`; `over_seeds` takes the seeds as draws of many, and is None
+    below two. `low`, `high` and `p` are those that decide: `over_seeds`'s where there is one. `p_holm` is over all
+    pairs of the comparison, those that failed too. `outcome` is better, worse, not-shown or cannot-conclude; `scope`
+    what it covers, the recipe or these checkpoints; `causal` whether it may be put down to the one change. `found`,
+    `claim` and `cause` say so in words.
     """
 
-    run: str
+    name: str
     against: str
     difference: Difference
+    over_seeds: SeedVariance | None
+    seeds: tuple[int, ...]
+    low: float | None
+    high: float | None
+    p: float | None
     p_holm: float | None
     outcome: str
+    scope: Claim
     causal: bool
-    sentence: str
+    found: str
+    claim: str
+    cause: str
     guards: list[GuardRecord]
 
+    @property
+    def sentence(self) -> str:
+        """What was found, what that covers, and what it may be put down to."""
+        return f"{self.found}; {self.claim}; {self.cause}"
+
     def as_json(self) -> Json:
-        """All fields, as plain JSON values."""
-        return {**asdict(self), "guards": [one.as_json() for one in self.guards]}
+        """All fields and the sentence, as plain JSON values."""
+        return {**asdict(self), "sentence": self.sentence, "guards": [one.as_json() for one in self.guards]}
 
 
 @dataclass(frozen=True)
-class _Side:
-    run: RunDir
-    identity: Json
-    summary: Json
-    texts: pl.DataFrame
-    weights: str
+class Comparison:
+    """All that a comparison of entries came to; the first is what the others are held against.
+
+    `qualities`, `costs` and `curves` are in the order of `entries`; `pairs` has one for each entry but the first.
+    `selection` is the choice of a model by weighed criteria, None of one entry alone. `not_concluded` are sentences on
+    what may not be concluded from all this.
+    """
+
+    entries: tuple[Entry, ...]
+    qualities: tuple[Quality, ...]
+    pairs: tuple[Compared, ...]
+    changes: Changes
+    costs: tuple[Costs, ...]
+    curves: Curves
+    failed: tuple[Failed, ...] = ()
+    selection: Selection | None = None
+    one_tokenizer: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    not_concluded: tuple[str, ...] = ()
 
     @property
-    def name(self) -> str:
-        return f"{self.run.path.parent.name}/{self.run.path.name}"
+    def guards(self) -> list[GuardRecord]:
+        """The records of all pairs."""
+        return [record for pair in self.pairs for record in pair.guards]
+
+    @property
+    def title(self) -> str:
+        """What is compared with what."""
+        first, *others = [entry.name for entry in self.entries]
+        if not others:
+            return first
+        said = f"{len(others)} entries" if len(others) > _NAMED else listed(others)
+        return f"{said} against {first}"
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how many entries, over what."""
+        first, groups = self.entries[0].name, self.qualities[0].gain.n_groups
+        what = f"{count(len(self.entries), 'entry', 'entries')}, {count(groups, 'held-out group')}"
+        if not self.pairs:
+            return f"{what}: nothing to hold {first} against"
+        return f"{what}; each is held against {first}, in bits per byte of the same held-out texts"
+
+    def as_json(self) -> Json:
+        """All fields, as plain JSON values."""
+        found = {
+            "schema": 1,
+            "against": self.entries[0].name,
+            "entries": [
+                {
+                    "name": entry.name,
+                    "factors": entry.factors,
+                    "runs": [label(run) for run in entry.runs],
+                    "seeds": list(own.seeds),
+                    "quality": own.as_json(),
+                    "costs": spent.as_json(),
+                }
+                for entry, own, spent in zip(self.entries, self.qualities, self.costs, strict=True)
+            ],
+            "pairs": [pair.as_json() for pair in self.pairs],
+            "changes": self.changes.as_json(),
+            "curves": self.curves.as_json(),
+            "failed": [one.as_json() for one in self.failed],
+            "selection": None if self.selection is None else self.selection.as_json(),
+            "one_tokenizer": self.one_tokenizer,
+            "settings": dict(self.settings),
+            "not_concluded": self.not_concluded,
+        }
+        return {key: _listed(value) for key, value in found.items()}
 
 
-def compare(runs: Sequence[RunDir]) -> list[Compared]:
-    """Hold every run against the first.
+def _listed(value: Any) -> Any:
+    """The value with a list for each tuple in it, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def compare(runs: Sequence[RunDir], weights: Mapping[str, float] | None = None) -> Comparison:
+    """Compare runs that were chosen by hand: their entries, the first of them against the others.
 
     Raises:
-        InputError: fewer than two runs, or one is not evaluated.
+        InputError: fewer than two runs, one is given twice, or one is not evaluated.
         GuardError: a run's numbers cannot be trusted, or two runs were measured differently.
     """
     if len({run.path.resolve() for run in runs}) < 2:
         raise InputError("a comparison needs two different runs", fix="assay compare RUN RUN; `assay runs` lists them")
-    if len({run.path.resolve() for run in runs}) < len(runs):
-        raise InputError("a run is given twice, which would count as one more comparison", fix="give each run once")
-    first, *others = [_side(run) for run in runs]
-    found = [(other, _records(first, other), _difference(first, other, len(others))) for other in others]
-    adjusted = holm([difference.p for _, _, difference in found])
-    ps = [None] * len(found) if isinstance(adjusted, Undefined) else adjusted
+    return comparison(entries(runs), weights=weights)
+
+
+def comparison(
+    entries: Sequence[Entry], failed: Sequence[Failed] = (), weights: Mapping[str, float] | None = None
+) -> Comparison:
+    """Hold each entry against the first.
+
+    Args:
+        entries: of `entries.entries`; one alone is described, and held against nothing.
+        failed: what was to be compared too: it counts in the family of comparisons, for leaving out what broke would
+            make the others' findings easier.
+        weights: of the criteria by which a model is chosen.
+
+    Raises:
+        InputError: there is no entry, a weight is none, or a file of a run is damaged.
+        GuardError: two runs were measured differently, or have scores that cannot both be real.
+    """
+    if not entries:
+        raise InputError("there is nothing to compare: no run has numbers", fix="`assay runs` lists the runs")
+    check_weights(weights or {})
+    sides = [measure(entry) for entry in entries]
+    checks.check_together([run for side in sides for run in side])
+    missing = sorted({one.name for one in failed} - {entry.name for entry in entries})
+    one_tokenizer = len({run.settings["tokenizer_sha256"] for side in sides for run in side}) == 1
+    pairs, spent = _pairs(entries, sides, len(missing)), costs(sides)
+    return Comparison(
+        tuple(entries),
+        tuple(quality(side, one_tokenizer=one_tokenizer) for side in sides),
+        tuple(pairs),
+        changes(sides),
+        tuple(spent),
+        curves(sides),
+        tuple(failed),
+        select(entries, weights) if len(entries) > 1 else None,
+        one_tokenizer,
+        {key: sides[0][0].settings.get(key) for key in ("window", "stride", "bos_rule", "max_bytes_per_group")},
+        tuple(not_concluded(entries, sides, pairs, spent, missing)),
+    )
+
+
+@dataclass(frozen=True)
+class _Held:
+    """One entry against the first, before the family's p-values are adjusted."""
+
+    difference: Difference
+    over_seeds: SeedVariance | None
+    seeds: tuple[int, ...]
+    p: float | None
+    records: list[GuardRecord]
+
+
+def _pairs(entries: Sequence[Entry], sides: Sequence[Sequence[Measured]], failed: int) -> list[Compared]:
+    family = len(sides) - 1 + failed
+    found = [_held(sides[0], side, family) for side in sides[1:]]
+    adjusted = holm([*(one.p for one in found), *[None] * failed])
+    ps = [None] * len(found) if isinstance(adjusted, Undefined) else adjusted[: len(found)]
     return [
-        _compared(first, other, records, difference, p, len(others))
-        for (other, records, difference), p in zip(found, ps, strict=True)
+        _compared(entry.name, entries[0].name, held, p, family)
+        for entry, held, p in zip(entries[1:], found, ps, strict=True)
     ]
 
 
-def _side(run: RunDir) -> _Side:
-    if run.finished("evaluate") is None:
-        raise InputError("has not been evaluated", where=str(run.path), fix=f"assay run {run.path}")
-    for failed in failed_validity(run.guards.records()):
-        raise GuardError(failed.guard, failed.why, where=str(run.path), fix=failed.fix)
-    if changed := run.changed_outputs("evaluate"):
-        why = f"{', '.join(changed)} changed after the evaluation wrote it"
-        raise GuardError("unit-counting", why, where=str(run.path), fix=f"assay evaluate {run.path}")
-    return _Side(
-        run, read_json(run.identity), read_json(run.summary), pl.read_parquet(run.texts).sort("id"),
-        read_json(run.training)["weights"]["sha256"],
-    )  # fmt: skip
+def _held(first: Sequence[Measured], other: Sequence[Measured], family: int) -> _Held:
+    """Paired by group, and by the seeds that both have; where they share none, the means over each side's own."""
+    alpha = limits("paired-verdict.p").passes / family
+    one, two = ({run.seed: run for run in side} for side in (first, other))
+    shared = tuple(sorted(one.keys() & two.keys()))
+    by_seed = [two[seed].against(one[seed]) for seed in shared] or [
+        b.against(a) for a in first for b in other
+    ]  # the mean over all pairs is the difference of the two means
+    difference = summarise(averaged(by_seed), alpha=alpha)
+    wider = over_seeds(by_seed) if len(shared) > 1 else None
+    p = difference.p
+    if wider is not None and p is not None:
+        over = seed_p(difference_rows(by_seed))
+        # both must speak: the groups' signs alone, and seeds and groups together
+        p = None if isinstance(over, Undefined) else max(p, over)
+    records = [
+        checks.currency(first[0], other[0]),
+        checks.equality(first[0], other[0]),
+        one_change(first[0], other[0], seeds_differ=one.keys() != two.keys()),
+    ]
+    return _Held(difference, wider, shared, p, records)
 
 
-def _records(first: _Side, other: _Side) -> list[GuardRecord]:
-    """The guards of one pair; a failure of validity that spoils the numbers themselves is raised."""
-    same = first.texts.select("id", "group", "bytes").equals(other.texts.select("id", "group", "bytes"))
-    settings = first.summary["settings"], other.summary["settings"]
-    currency = comparison.common_currency(*settings, same_texts=same, lossy=max(s["lossy_share"] for s in settings))
-    if currency.status == "fail":
-        raise GuardError(currency.guard, currency.why, where=f"{first.name} and {other.name}", fix=currency.fix)
-    pairs = list(zip(first.texts.to_dicts(), other.texts.to_dicts(), strict=True))
-    equal = scoring.impossible_equality(
-        [(a["id"], a["tokens"], a["nll_tuned"], b["nll_tuned"]) for a, b in pairs],
-        weights_differ=first.weights != other.weights,
-        same_counts=settings[0]["tokenizer_sha256"] != settings[1]["tokenizer_sha256"]
-        and all(a["tokens"] == b["tokens"] for a, b in pairs),
-    )
-    if equal.status == "fail":
-        raise GuardError(equal.guard, equal.why, where=f"{first.name} and {other.name}", fix=equal.fix)
-    return [currency, equal, _one_change(first, other)]
-
-
-def _one_change(first: _Side, other: _Side) -> GuardRecord:
-    one, two = (dict(_flat(side.identity)) for side in (first, other))
-    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)} - _implied(one, two)
-    data = None
-    if first.identity["data"]["content"] != other.identity["data"]["content"] or any(
-        key.startswith("data.") for key in differing
-    ):
-        data = _data(first.run, other.run)
-    # keys of the data section matter by what they made of the texts, and that is looked at itself
-    harmless = {key for key in differing if key == "seed" or (key.startswith("data.") and data is None)}
-    # a chat template leaves the texts alone, and changes what the model reads
-    template = {"data.chat_template"} & differing
-    harmless -= template
-    changes = {key for key in differing if not key.startswith("data.")} - harmless | template
-    steps = tuple(read_json(side.run.training)["steps"] for side in (first, other))
-    return comparison.one_change(changes, harmless, data=data, steps=steps)
-
-
-def _implied(one: Json, two: Json) -> set[str]:
-    """Keys that differ because another one does: a full fine-tune has no rank; steps stand in for epochs."""
-    only_one = {key for key in one.keys() ^ two.keys() if key.startswith("adapter.")}
-    length = ("train.steps", "train.epochs")
-    sides = [(one.get(key), two.get(key)) for key in length]
-    swapped = all(a != b for a, b in sides) and all(None in pair for pair in sides)
-    return only_one | ({"train.epochs"} if swapped else set())
-
-
-def _flat(identity: Json) -> Iterator[tuple[str, Any]]:
-    yield "base", identity["base"]["hash"]
-    yield "seed", identity["seed"]
-    for section in ("adapter", "train", "data"):
-        yield from _leaves(section, identity[section])
-
-
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if prefix == "data.content":
-        return
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(f"{prefix}.{key}", inner)
-    else:
-        yield prefix, value
-
-
-def _data(one: RunDir, other: RunDir) -> str | None:
-    """How the training texts differ: not at all (None), one part of the other (`nested`), or otherwise (`other`)."""
-    a, b = ({row["sha256"] for row in read_manifest(run.manifest_rows, ["train"])["train"]} for run in (one, other))
-    if a == b:
-        return None
-    return "nested" if a < b or b < a else "other"
-
-
-def _difference(first: _Side, other: _Side, comparisons: int) -> Difference:
-    rows = first.texts.select("group", "tokens", "bytes", "nll_tuned").with_columns(other.texts["nll_tuned"].alias("b"))
-    return summarise(group_scores(rows.iter_rows()), alpha=limits("paired-verdict.p").passes / comparisons)
-
-
-def _compared(
-    first: _Side, other: _Side, records: list[GuardRecord], d: Difference, p: float | None, comparisons: int
-) -> Compared:
+def _compared(name: str, against: str, held: _Held, p: float | None, family: int) -> Compared:
     alpha = limits("paired-verdict.p").passes
-    outcome, needed = "not-shown", groups_needed(alpha, comparisons)
+    d, needed = _deciding(held), groups_needed(alpha, family)
+    outcome = "not-shown"
     if d.low is None or d.high is None or p is None or d.n_groups < needed:
         outcome = "cannot-conclude"
     elif p < alpha:
         outcome = "better" if d.low > 0 else "worse" if d.high < 0 else outcome
-    change = next(one for one in records if one.guard == "one-change")
+    change = next(one for one in held.records if one.guard == "one-change")
     causal = change.status != "fail"
+    scope: Claim = "recipe" if held.over_seeds and len(held.seeds) >= RECIPE_SEEDS else "checkpoint"
+    return Compared(
+        name, against, held.difference, held.over_seeds, held.seeds, d.low, d.high, held.p, p, outcome, scope, causal,
+        _found(outcome, d, needed, held, p), _claim(scope, held), _cause(change.why, causal=causal), held.records,
+    )  # fmt: skip
+
+
+def _deciding(held: _Held) -> Difference:
+    """The difference with the interval that decides: over seeds and groups where there are seeds."""
+    wide = held.over_seeds
+    if wide is None:
+        return held.difference
+    return replace(
+        held.difference, mean=wide.mean, low=wide.low, high=wide.high, half_width=(wide.high - wide.low) / 2, mde=None
+    )
+
+
+def _found(outcome: str, d: Difference, needed: int, held: _Held, p: float | None) -> str:
     amount = amount_text(d, sign=-1 if outcome == "worse" else 1)
     said = f"{outcome} by {amount}"
     if outcome == "not-shown":
         said = f"not shown: the difference is {amount}"
         said += "" if d.mde is None else f", and the smallest that could have been found {bpb_text(d.mde)}"
+        if d.low is not None and d.high is not None and (d.low > 0 or d.high < 0):
+            said += "; the interval leaves 0 out, the test over all comparisons does not"
     elif outcome == "cannot-conclude":
         reason = f"{needed} groups could conclude" if d.n_groups < needed else str(d.reason)
         said = f"cannot conclude: {reason}; measured: {amount}"
-    why = f"{change.why}" if causal else f"no cause may be named: {change.why}"
-    sentence = f"{said} ({d.n_groups} held-out groups, {p_text(p, alpha)} by Holm); {why}"
-    return Compared(other.name, first.name, d, p, outcome, causal, sentence, records)
+    seeds = f", {len(held.seeds)} seeds" if held.over_seeds else ""
+    alpha = limits("paired-verdict.p").passes
+    return f"{said} ({count(d.n_groups, 'held-out group')}{seeds}, {p_text(p, alpha)} by Holm)"
+
+
+def _claim(scope: Claim, held: _Held) -> str:
+    seeds = len(held.seeds)
+    if scope == "recipe":
+        return f"the recipe ({seeds} seeds)"
+    if seeds > 1:
+        return f"these checkpoints only ({seeds} seeds, and a claim about the recipe takes {RECIPE_SEEDS})"
+    return "this checkpoint only (1 seed)" if seeds else "these checkpoints only (no seed that both have)"
+
+
+def _cause(why: str, *, causal: bool) -> str:
+    return why if causal else f"no cause may be named: {why}"

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from assay.core.records import Decoding, Item
+from assay.core.files import sha256_json
+from assay.core.records import Item
 from assay.data.passages import asked, continued, system_of
-from assay.model.generate import generate
 from assay.stats.intervals import share_interval
 from assay.text.asking import Asking
 from assay.text.metrics.adherence import Adherence, Refusal, train
@@ -26,10 +26,14 @@ OWN, BASE = "data", "base"
 
 @dataclass(frozen=True)
 class Ear:
-    """A classifier, or why there is none, and the words of a text that it looks at."""
+    """A classifier, or why there is none, and the words of a text that it looks at.
+
+    `learned` is the hash of the passages and labels that it was made from: those of another one give other numbers.
+    """
 
     found: Adherence | Refusal
     words: int
+    learned: str | None = None
 
     def of(self, texts: Sequence[str]) -> list[float | None]:
         """The probability of each text to be of the data and not of the base; None for one that is too short."""
@@ -52,37 +56,34 @@ class Ear:
         quality = self.found.quality
         return {
             "words": self.words,
+            "learned_sha256": self.learned,
             "reason": self.found.reason if isinstance(self.found, Refusal) else None,
             "quality": asdict(quality) if quality else None,
         }
 
 
-def learn(
-    model: Any, asking: Asking, training: Sequence[Item], dev: Sequence[Item], decoding: Decoding, *, seed: int
-) -> Ear:
-    """Have the base continue the beginnings of texts, and learn what tells its continuations from the texts' own.
+def beginnings(asking: Asking, items: Sequence[Item]) -> list[list[int]]:
+    """What the base is given of each item, to go on from."""
+    return [asking.ids(asked(item), system=system_of(item)) for item in items]
+
+
+def learn(generated: Sequence[str], training: Sequence[Item], dev: Sequence[Item]) -> Ear:
+    """Learn what tells the base's continuations from the texts' own.
 
     Args:
-        model: the base.
-        asking: how it is asked.
+        generated: how the base goes on from the beginning of each item, those of training first.
         training: items to learn from.
         dev: items of other groups, to calibrate on.
-        decoding: as the prompts are continued.
-        seed: of the draws.
 
     Raises:
         MachineError: scikit-learn, of the extra `metrics`, is not installed.
     """
     items = [*training, *dev]
-    beginnings = [asking.ids(asked(item), system=system_of(item)) for item in items]
-    generated = generate(
-        model, asking.encoder.tokenizer, beginnings, stops=asking.encoder.stops, decoding=decoding,
-        seeds=[seed + n for n in range(len(items))],
-    )  # fmt: skip
-    both = equal_length({BASE: [one.text for one in generated], OWN: [continued(item) for item in items]})
+    both = equal_length({BASE: list(generated), OWN: [continued(item) for item in items]})
     texts, labels, dev_texts, dev_labels = list[str](), list[str](), list[str](), list[str]()
     for label in (BASE, OWN):
         for number, text in zip(both.kept, both.arms[label], strict=True):
             (texts if number < len(training) else dev_texts).append(text)
             (labels if number < len(training) else dev_labels).append(label)
-    return Ear(train(texts, labels, dev_texts, dev_labels, interval=share_interval), both.words)
+    found = train(texts, labels, dev_texts, dev_labels, interval=share_interval)
+    return Ear(found, both.words, sha256_json([texts, labels, dev_texts, dev_labels]))

@@ -4,45 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
-import polars as pl
-import tokenizers
-import torch
-import transformers
 
-from assay.core.console import Console
-from assay.core.errors import GuardError
 from assay.core.files import sha256_json
-from assay.core.store import Store
-from assay.model.attention import NAME as ATTENTION
 from assay.model.score import Nats, Reading, Scorer
 from assay.stages.evaluate import measure
+from assay.stages.evaluate.shared import SCORES, Shared
 
-STAGE = "base-scores"
-SCORING = 2  # raised when the same model and texts would be scored otherwise
-FILE = "scores.parquet"
 RESCORED = 16  # stored base scores that are scored anew as a check
 BOS_RULE = "own prefix, else beginning-of-text token, else end-of-text token"
 
 
 def base_scores(
-    judge: Scorer,
-    readings: Sequence[Reading],
-    *,
-    base_hash: str,
-    setting: dict[str, Any],
-    store: Store,
-    console: Console,
+    judge: Scorer, readings: Sequence[Reading], shared: Shared, *, label: str
 ) -> tuple[list[Nats], float | None]:
     """Each text's nats per token under the base, and how far stored ones are off now.
 
     Args:
         judge: the base's scorer.
         readings: what is scored.
-        base_hash: of its weights.
-        setting: whatever else decides the scores: dtype, device, threads, processor.
+        shared: what is stored of this base in this setting.
+        label: what is scored, for people.
 
     Returns:
         The scores, and the mean change of the texts scored again in bits per byte; None where nothing was stored.
@@ -50,36 +34,19 @@ def base_scores(
     Raises:
         GuardError: `a-a-control`: the stored scores are not what was stored.
     """
-    key = _key(judge, readings, base_hash, setting)
-    if not store.has(STAGE, key):
-        scores = measure.score_with_progress(judge, readings, "scoring the base", console)
-        frame = pl.DataFrame({"nats": [n.tolist() for n in scores]}, schema={"nats": pl.List(pl.Float64)})
-        store.put(STAGE, key, lambda target: frame.write_parquet(target / FILE))
-        return scores, None
-    folder = store.path(STAGE, key)
-    if store.damaged(STAGE, key):
-        raise GuardError(
-            "a-a-control",
-            "the stored base scores are not what was stored",
-            where=str(folder),
-            fix="delete this folder: the base is then scored again",
-        )
-    scores = [row.to_numpy() for row in pl.read_parquet(folder / FILE)["nats"]]
+    asked = [hash_of(readings), judge.window, judge.stride, judge.row_tokens, BOS_RULE]
+    measured = partial(measure.score_with_progress, judge, readings, "scoring the base", shared.console)
+    part = shared.once(SCORES, asked, measured, label=label)
+    if part.earlier is None:
+        return part.value, None
     some = _to_rescore(readings)
-    console.note(f"base scores: from an earlier run; {len(some)} of {len(scores)} texts are scored again as a check")
     again = judge.score_readings([readings[i] for i in some])
-    return scores, measure.mean_change_bpb([scores[i] for i in some], again, [readings[i].size for i in some])
+    return part.value, measure.mean_change_bpb([part.value[i] for i in some], again, [readings[i].size for i in some])
 
 
-def _key(judge: Scorer, readings: Sequence[Reading], base_hash: str, setting: dict[str, Any]) -> str:
-    tokenizer = judge.tokenizer
-    versions = [torch.__version__, transformers.__version__, tokenizers.__version__]
-    return sha256_json(
-        [
-            SCORING, base_hash, tokenizer.sha256, tokenizer.template_sha256, [_hash(reading) for reading in readings],
-            judge.window, judge.stride, judge.row_tokens, BOS_RULE, ATTENTION, setting, versions,
-        ]
-    )  # fmt: skip
+def hash_of(readings: Sequence[Reading]) -> str:
+    """Of all that is read, and of what counts there."""
+    return sha256_json([_hash(reading) for reading in readings])
 
 
 def _hash(reading: Reading) -> str:

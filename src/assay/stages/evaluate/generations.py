@@ -11,7 +11,9 @@ import numpy as np
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from assay.core.others import Others
 from assay.core.records import Decoding, Item
+from assay.core.rundir import now
 from assay.core.usage import own_peak
 from assay.model.generate import ROWS, Clock, Generation, generate
 from assay.text.asking import EXAMPLE_BYTES
@@ -48,9 +50,10 @@ def continue_all(
     """Continue every prompt; prompt i has seed `seed` + i, in every arm alike.
 
     The cost: new tokens per second of batches of up to 16, peak memory of the process meanwhile, and, of the first
-    three prompts one at a time, tokens per second and the median seconds until the first token.
+    three prompts one at a time, tokens per second and the median seconds until the first token; when that was, and how
+    many cores other processes kept busy meanwhile.
     """
-    together, alone = Clock(), Clock()
+    together, alone, others = Clock(), Clock(), Others()
     seeds = [seed + i for i in range(len(prompts))]
     with own_peak() as peak:
         found = generate(
@@ -70,6 +73,8 @@ def continue_all(
             "tokens_per_s_alone": _pace(alone),
             "first_token_s": statistics.median(alone.first) if alone.first else None,
             "peak_memory": peak.bytes,
+            "measured": now(),
+            **others.record(),
         },
     )
 

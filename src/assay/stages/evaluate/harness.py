@@ -8,9 +8,11 @@ says of each document.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ class Harness:
     manager: Any
     batch: int
     version: str
+    content: str  # hash of the tasks' settings and documents
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,16 @@ class Metric:
     higher_is_better: bool | None
     task_version: str | None
     shots: int | None  # examples before each question
+
+    def as_json(self) -> dict[str, Any]:
+        """For a file; a value that is not finite becomes null."""
+        return asdict(self) | {"value": _finite(self.value), "documents": list(self.documents.items())}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Metric:
+        """The reverse; null becomes NaN."""
+        value = math.nan if row["value"] is None else row["value"]
+        return cls(**{**row, "value": value, "documents": {int(n): found for n, found in row["documents"]}})
 
 
 def load(names: Sequence[str]) -> Harness:
@@ -85,7 +98,7 @@ def load(names: Sequence[str]) -> Harness:
             if getattr(task, flag, False):
                 raise InputError(f"the task {name!r} {what}", where=WHERE, fix="leave it out")
     whole = any(task.OUTPUT_TYPE == WHOLE for task in found.values())
-    return Harness(list(names), manager, 1 if whole else BATCH, str(package.__version__))
+    return Harness(list(names), manager, 1 if whole else BATCH, str(package.__version__), _content(found))
 
 
 def _read(manager: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -103,6 +116,16 @@ def _read(manager: Any, names: Sequence[str]) -> dict[str, Any]:
             f"a task cannot be read: {first_line(error)}", where=WHERE, fix="check its file, or leave it out"
         ) from error
     return found
+
+
+def _content(found: Mapping[str, Any]) -> str:
+    """Of each task, how it asks, and every document that it asks of or shows as an example."""
+    digest = hashlib.sha256()
+    for name, task in sorted(found.items()):
+        shown = task.fewshot_docs() if task.config.num_fewshot else ()
+        for part in (name, task.dump_config(), *task.eval_docs, *shown):
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def ask(harness: Harness, model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer) -> list[Metric]:

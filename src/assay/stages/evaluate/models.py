@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+import torch
+import transformers
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from assay.core.console import Console
 from assay.core.errors import GuardError, InputError
-from assay.core.files import read_json
+from assay.core.files import read_json, sha256_json
 from assay.core.rundir import RunDir
 from assay.core.store import Store
 from assay.guards import scoring
-from assay.model.generate import room
+from assay.model.attention import NAME as ATTENTION
+from assay.model.generate import generate, room
 from assay.model.registry import BaseRef
 from assay.model.score import Nats, Reading, Scorer, item_readings
 from assay.stages.evaluate import harness, measure, memorisation
-from assay.stages.evaluate.adherence import Ear, learn
-from assay.stages.evaluate.base_scores import base_scores
+from assay.stages.evaluate.adherence import Ear, beginnings, learn
+from assay.stages.evaluate.base_scores import base_scores, hash_of
 from assay.stages.evaluate.generations import Arm, continue_all
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
+from assay.stages.evaluate.shared import CONTINUATIONS, PROBES, RECITAL, TASKS, Shared
 from assay.text.asking import Asking
+from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder
 
 Model = PreTrainedModel | PeftModel
@@ -71,43 +79,96 @@ class Measured:
     ear: Ear | None = None  # that the base taught
     template: str = "none"  # that the base was asked in: own, other, or none
     train_bpb: float | None = None  # of the tuned
+    earlier: Sequence[dict[str, Any]] = ()  # parts that an earlier run measured: what, by which run, when
 
 
-def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measured, float | None]:
-    """The base's results, and how far its stored scores are off now, in bits per byte."""
+def probe_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> measure.Probes:
+    """The base's scores of the probe texts in three batchings; where they are stored, packed once more as a check."""
+    texts, tokenizer, window = sample.probes, sample.asking.encoder.tokenizer, at.protocol.window
+
+    def score() -> list[Nats]:
+        found = measure.probe(model, tokenizer, window, texts)
+        return [*found.packed, *found.single, *found.reverse]
+
+    part = shared.once(PROBES, [window, sha256_json(texts)], score)
+    packed, single, reverse = (part.value[n * len(texts) : (n + 1) * len(texts)] for n in range(3))
+    if part.earlier is None:
+        return measure.Probes(packed, single, reverse)
+    again = Scorer(model, tokenizer, window=window, stride=window).score(texts)
+    return measure.Probes(again, single, reverse, earlier=packed)
+
+
+def of_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> tuple[Measured, float | None]:
+    """The base's results, and how far its stored scores are off now, in bits per byte.
+
+    What an earlier run measured of the same base in the same setting is taken from the store.
+    """
     p, encoder = at.protocol, sample.asking.encoder
     judge = Scorer(model, encoder.tokenizer, window=p.window, stride=p.stride)
-    how: dict[str, Any] = {
-        "base_hash": at.base.hash, "setting": _setting(at.plan, p.four_bit), "store": at.store, "console": at.console,
-    }  # fmt: skip
     readings = sample.readings
-    scores, off = base_scores(judge, readings, **how)
-    remembered, also_off = base_scores(judge, sample.remembered.readings, **how)
+    scores, off = base_scores(judge, readings, shared, label="held-out texts")
+    remembered, also_off = base_scores(judge, sample.remembered.readings, shared, label="generic texts and questions")
     noise = max((found for found in (off, also_off) if found is not None), default=None)
     asking, template, own_readings = _asked_of_base(sample)
     # asked in its own template the base may well be better: then that is what the tuned model is held against, if it is
     # of as many bytes: a template that rewrites answers leaves another text
     if own_readings and [one.size for one in own_readings] == [one.size for one in readings]:
-        own, _ = base_scores(judge, own_readings, **how)
+        own, _ = base_scores(judge, own_readings, shared, label="held-out texts in its own template")
         if sum(float(n.sum()) for n in own) < sum(float(n.sum()) for n in scores):
             readings, scores = own_readings, own
-    prompts = _prompts(asking, sample)
-    longest = room(model, p.decoding)
+    arms, ear = _said_by_base(at, model, sample, asking, shared)
+    recited = (
+        _recited_by_base(model, encoder, sample.train_stretches, shared, "training texts"),
+        _recited_by_base(model, encoder, sample.held_stretches, shared, "held-out texts"),
+    )
+    tasks: list[harness.Metric] = []
+    if at.tasks:
+        asked = [at.tasks.version, at.tasks.names, at.tasks.batch, at.tasks.content]
+        tasks = shared.once(TASKS, asked, partial(harness.ask, at.tasks, model, encoder.tokenizer)).value
+    if shared.taken:
+        at.console.note(f"of the base, from an earlier run: {', '.join(one['what'] for one in shared.taken)}")
+    found = Measured(readings, scores, remembered, recited, arms, tasks, ear, template, earlier=shared.taken)
+    return found, noise
+
+
+def _said_by_base(
+    at: Setting, model: PreTrainedModel, sample: Sample, asking: Asking, shared: Shared
+) -> tuple[dict[str, Arm], Ear | None]:
+    """How the base goes on from the prompts, without and behind examples, and what a classifier learns from it."""
+    p = at.protocol
+    prompts, longest = _prompts(asking, sample), room(model, p.decoding)
     shown = [asking.fitting(prompt, sample.shown, longest) for prompt in sample.prompts] if sample.shown else []
-    arms = {
-        name: continue_all(model, asking.encoder, ids, p.decoding, seed=p.seed)
-        for name, ids in (("base", prompts), ("prompt_only", shown))
-        if ids
-    }
-    ear = None
-    if p.adherence and prompts:
-        ear = learn(model, asking, *sample.own, p.decoding, seed=p.seed)
-    tasks = _tasks(at, model, encoder)
-    return Measured(readings, scores, remembered, _recited(model, sample), arms, tasks, ear, template), noise
+    arms = {}
+    for name, ids, label in (("base", prompts, "prompts"), ("prompt_only", shown, "prompts behind examples")):
+        if ids:
+            made = partial(continue_all, model, asking.encoder, ids, p.decoding, seed=p.split_seed)
+            part = shared.once(CONTINUATIONS, _continued(asking, ids, p), made, label=label)
+            arms[name] = Arm(part.value.generations, part.value.cost | {"run": (part.earlier or {}).get("run")})
+    if not (p.adherence and prompts):
+        return arms, None
+    training, dev = sample.own
+    ids = beginnings(asking, [*training, *dev])
+    made = partial(_continue_plainly, model, asking.encoder, ids, p)
+    said = shared.once(CONTINUATIONS, _continued(asking, ids, p), made, label="training and development texts").value
+    return arms, learn([one.text for one in said.generations], training, dev)
 
 
-def _tasks(at: Setting, model: Model, encoder: Encoder) -> list[harness.Metric]:
-    return harness.ask(at.tasks, model, encoder.tokenizer) if at.tasks else []
+def _continued(asking: Asking, ids: list[list[int]], p: Protocol) -> list[Any]:
+    """What decides how a model goes on, beside the model."""
+    return [sha256_json(ids), sorted(asking.encoder.stops), asdict(p.decoding), p.split_seed]
+
+
+def _continue_plainly(model: PreTrainedModel, encoder: Encoder, ids: list[list[int]], p: Protocol) -> Arm:
+    """Continuations whose cost is nobody's question."""
+    seeds = [p.split_seed + n for n in range(len(ids))]
+    return Arm(generate(model, encoder.tokenizer, ids, stops=encoder.stops, decoding=p.decoding, seeds=seeds), {})
+
+
+def _recited_by_base(
+    model: PreTrainedModel, encoder: Encoder, stretches: memorisation.Probes, shared: Shared, label: str
+) -> list[bool]:
+    made = partial(_recited, model, encoder, stretches)
+    return shared.once(RECITAL, [hash_of(stretches.readings), memorisation.LONGEST], made, label=label).value
 
 
 def _prompts(asking: Asking, sample: Sample) -> list[list[int]]:
@@ -129,14 +190,10 @@ def _asked_of_base(sample: Sample) -> tuple[Asking, str, list[Reading]]:
     return asking, "own", readings
 
 
-def _recited(model: Model, sample: Sample) -> tuple[list[bool], list[bool]]:
+def _recited(model: Model, encoder: Encoder, stretches: memorisation.Probes) -> list[bool]:
     # a window of its own: in a shorter one a stretch would be read without its beginning
     longest = memorisation.LONGEST
-    judge = Scorer(model, sample.asking.encoder.tokenizer, window=longest, stride=longest)
-    return (
-        memorisation.continued(judge, sample.train_stretches),
-        memorisation.continued(judge, sample.held_stretches),
-    )
+    return memorisation.continued(Scorer(model, encoder.tokenizer, window=longest, stride=longest), stretches)
 
 
 def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Probes) -> Measured:
@@ -153,9 +210,19 @@ def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Pro
     train_nats = sum(float(n.sum()) for n in judge.score_readings(sample.train_readings))
     train_bpb = train_nats / math.log(2) / sum(reading.size for reading in sample.train_readings)
     prompts = _prompts(asking, sample)
-    arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.seed)} if prompts else {}
-    tasks = _tasks(at, model, asking.encoder)
-    return Measured(sample.readings, scores, remembered, _recited(model, sample), arms, tasks, train_bpb=train_bpb)
+    arms = {"tuned": continue_all(model, asking.encoder, prompts, p.decoding, seed=p.split_seed)} if prompts else {}
+    tasks = harness.ask(at.tasks, model, tokenizer) if at.tasks else []
+    first, second = (_recited(model, asking.encoder, some) for some in (sample.train_stretches, sample.held_stretches))
+    return Measured(sample.readings, scores, remembered, (first, second), arms, tasks, train_bpb=train_bpb)
+
+
+def shared_of(at: Setting, tokenizer: TextTokenizer) -> Shared:
+    """The store, as this run sees it: the base's results under all that decides them alike."""
+    setting = {
+        "base": at.base.hash, "tokenizer": tokenizer.sha256, "template": tokenizer.template_sha256,
+        "attention": ATTENTION, "versions": [torch.__version__, transformers.__version__, tokenizers.__version__],
+    }  # fmt: skip
+    return Shared(at.store, at.run.path.name, setting | _setting(at.plan, at.protocol.four_bit), at.console)
 
 
 def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:

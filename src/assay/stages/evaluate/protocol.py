@@ -14,7 +14,6 @@ class Protocol:
     """What of the experiment decides an evaluation; `window` and `stride` are in tokens, effects in bits per byte."""
 
     kind: str
-    seed: int
     split_seed: int
     window: int
     stride: int
@@ -46,7 +45,6 @@ def protocol(experiment: Experiment) -> Protocol:
     chosen = {"the best checkpoint": t.result == "best", "the early stop": t.patience is not None}
     return Protocol(
         kind=experiment.adapter.kind,
-        seed=experiment.seed,
         split_seed=experiment.data.split.seed,
         window=e.window,
         stride=e.stride or e.window,

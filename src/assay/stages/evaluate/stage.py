@@ -18,6 +18,7 @@ from assay.config.schema import Experiment
 from assay.core.console import Console
 from assay.core.files import (
     read_json,
+    read_lines,
     sha256_file,
     write_atomic,
     write_json,
@@ -38,7 +39,7 @@ from assay.model.registry import BaseRef
 from assay.model.score import Nats
 from assay.stages.evaluate import forgetting, generations, harness, measure, memorisation, style
 from assay.stages.evaluate.base_scores import BOS_RULE
-from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned
+from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned, probe_base, shared_of
 from assay.stages.evaluate.protocol import Protocol, protocol
 from assay.stages.evaluate.sample import Sample, take
 from assay.stats.verdict import group_scores, summarise
@@ -74,8 +75,9 @@ def evaluate(
     )
     encoder = Encoder(tokenizer, chat_template(tokenizer, at.protocol.chat_template), "completion")
     sample = take(run, items, at.protocol, encoder, cache, room=room(model, at.protocol.decoding))
-    probes = measure.probe(model, tokenizer, at.protocol.window, sample.probes)
-    before, stored_noise = of_base(at, model, sample)
+    shared = shared_of(at, tokenizer)
+    probes = probe_base(at, model, sample, shared)
+    before, stored_noise = of_base(at, model, sample, shared)
     _count_units(run, encoder, sample, before, probes, "4-bit" if at.protocol.four_bit else at.dtype)
     tuned_model = _tuned(run, at.protocol, model, at.decisions)
     del model
@@ -100,8 +102,15 @@ def _look(at: Setting, frozen: Splits, looks: Path) -> int:
     seen = note_look(looks, frozen["test"], run=at.run.path.name, weights=weights, what="evaluate")
     dev = {row["sha256"] for row in frozen["dev"]}
     shared = sum(row["sha256"] in dev for row in frozen["test"])
-    at.run.guards.check(comparison.selection_hygiene(seen, chosen=at.protocol.chosen_on_dev, shared=shared))
+    chosen = [*at.protocol.chosen_on_dev, *_chosen_by_a_sweep(at.run)]
+    at.run.guards.check(comparison.selection_hygiene(seen, chosen=chosen, shared=shared))
     return seen
+
+
+def _chosen_by_a_sweep(run: RunDir) -> list[str]:
+    """What a search has chosen by the dev texts, as it wrote into the run's events, the newest."""
+    said = [event["varied"]["chosen"] for event in read_lines(run.events) if "chosen" in (event.get("varied") or {})]
+    return said[-1:]
 
 
 def _weights_are_the_trained_ones(run: RunDir) -> None:
@@ -130,7 +139,7 @@ def _count_units(
                 measure.covered_bytes(encoder, sample.test),
             ),
             single=[float(n.sum()) for n in probes.single],
-            batched=[float(n.sum()) for n in probes.packed],
+            batched=[float(n.sum()) for n in probes.batched],
             reversed_order=[float(n.sum()) for n in probes.reverse],
             dtype=dtype,
         )
@@ -189,7 +198,7 @@ def _behaviour(at: Setting, sample: Sample, before: Measured, after: Measured) -
     arms = before.arms | after.arms
     said = after.arms["tuned"].generations if "tuned" in after.arms else []
     texts = [one.text for one in said]
-    write_lines(run.generations, generations.rows(sample.prompts, arms, seed=p.seed))
+    write_lines(run.generations, generations.rows(sample.prompts, arms, seed=p.split_seed))
     kept = forgetting.compare(
         sample.remembered,
         before.remembered,
@@ -260,6 +269,7 @@ def _conclude(
             "verdict": said.as_json(),
             **parts,
             "settings": _settings(at, sample),
+            "from_earlier_runs": before.earlier,
             "train_sample": {
                 "tuned_bpb": after.train_bpb, "bytes": sum(reading.size for reading in sample.train_readings),
             },

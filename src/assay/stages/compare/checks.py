@@ -1,0 +1,120 @@
+"""May these runs stand beside each other, and what may their difference be put down to? The guards of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from assay.core.errors import GuardError
+from assay.core.guard import GuardRecord
+from assay.core.words import count
+from assay.data.manifest import read_manifest
+from assay.guards import comparison, scoring
+from assay.guards.wording import named, sentence
+from assay.stages.compare.measured import Measured
+from assay.stages.compare.one_change import leaves
+
+Json = dict[str, Any]
+
+
+def check_together(runs: Sequence[Measured]) -> None:
+    """Nothing, where all these runs' numbers may stand beside each other.
+
+    Raises:
+        GuardError: two were not measured on the same texts in the same way, or have scores that cannot both be real.
+    """
+    for other in runs[1:]:
+        _raise(currency(runs[0], other), runs[0], other, _other_texts(runs[0], other))
+    for one, other in combinations(runs, 2):
+        _raise(equality(one, other), one, other, None)
+
+
+def _raise(record: GuardRecord, one: Measured, other: Measured, difference: str | None) -> None:
+    if record.status == "fail":
+        why = record.why if difference is None else f"{record.why}; {difference}"
+        raise GuardError(record.guard, why, where=f"{one.name} and {other.name}", fix=record.fix)
+
+
+def currency(one: Measured, other: Measured) -> GuardRecord:
+    """Both were measured on the same test texts, in the same windows."""
+    settings = one.settings, other.settings
+    return comparison.common_currency(
+        *settings, same_texts=_same_texts(one, other), lossy=max(s["lossy_share"] for s in settings)
+    )
+
+
+def _same_texts(one: Measured, other: Measured) -> bool:
+    columns = ("id", "group", "bytes")
+    return one.texts.select(columns).equals(other.texts.select(columns)) and _draw(one) == _draw(other)
+
+
+def _draw(run: Measured) -> tuple[int, int] | None:
+    """How excerpts of long groups were drawn, limit and seed; None where no group is long enough for that."""
+    limit = run.settings.get("max_bytes_per_group")
+    if limit is None:
+        return None
+    sizes: dict[str, int] = {}
+    for row in read_manifest(run.run.manifest_rows, ["test"])["test"]:
+        sizes[row["group"]] = sizes.get(row["group"], 0) + row["bytes"]
+    return (limit, run.identity["data"]["split"]["seed"]) if max(sizes.values(), default=0) > limit else None
+
+
+def _other_texts(one: Measured, other: Measured) -> str | None:
+    """Which test texts are one side's alone, and the keys that made it so; None where they are the same."""
+    if _same_texts(one, other):
+        return None
+    groups = [set(run.texts["group"].to_list()) for run in (one, other)]
+    both = groups[0] & groups[1]
+    found = [f"{count(len(both), 'group')} in both"]
+    for run, own in zip((one, other), groups, strict=True):
+        if alone := sorted(own - both):
+            found.append(f"{count(len(alone), 'group')} in {run.name} alone ({named(alone)})")
+    texts = [
+        set(run.texts.filter(run.texts["group"].is_in(list(both))).select("id", "bytes").rows()) for run in (one, other)
+    ]
+    if differing := len(texts[0] ^ texts[1]):
+        found.append(f"{count(differing, 'text')} of the groups in both are one side's alone")
+    if len(found) == 1 and not differing:
+        found.append("other excerpts of their texts")
+    made = _made_otherwise(one, other)
+    return sentence([*found, f"made so by {named(made, most=8)}" if made else "by files that differ in nothing else"])
+
+
+def _made_otherwise(one: Measured, other: Measured) -> list[str]:
+    """The keys of the data that differ, with both values; of the files, the beginnings of their hashes."""
+    sides = [dict(leaves("data", run.identity["data"])) for run in (one, other)]
+    found = [
+        f"{key} ({_shown(sides[0].get(key))} and {_shown(sides[1].get(key))})"
+        for key in dict.fromkeys([*sides[0], *sides[1]])
+        if sides[0].get(key) != sides[1].get(key)
+    ]
+    files = [_files(run.identity["data"].get("content")) for run in (one, other)]
+    if files[0] != files[1]:
+        found.append(f"the source files ({files[0]} and {files[1]})")
+    limits = [run.settings.get("max_bytes_per_group") for run in (one, other)]
+    if limits[0] != limits[1]:
+        found.append(f"evaluate.max_bytes_per_group ({_shown(limits[0])} and {_shown(limits[1])})")
+    return found
+
+
+def _files(content: Any) -> str:
+    files = content.get("files", []) if isinstance(content, Mapping) else []
+    return ", ".join(f"{file['name']} {file['sha256'][:8]}" for file in files[:3]) or "none"
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def equality(one: Measured, other: Measured) -> GuardRecord:
+    """Two different models do not give a long text exactly the same score, nor two tokenizers all the same counts."""
+    columns = ("id", "tokens", "nll_tuned")
+    ids, tokens, nats = (one.texts[name].to_list() for name in columns)
+    other_tokens, other_nats = (other.texts[name].to_list() for name in columns[1:])
+    return scoring.impossible_equality(
+        zip(ids, tokens, nats, other_nats, strict=True),
+        weights_differ=one.weights != other.weights,
+        same_counts=one.settings["tokenizer_sha256"] != other.settings["tokenizer_sha256"] and tokens == other_tokens,
+    )

@@ -1,0 +1,213 @@
+"""What may not be concluded from a comparison, in plain sentences: each is made from what was measured and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from assay.core.guard import limits
+from assay.core.words import count, listed
+from assay.stages.compare.costs import Costs
+from assay.stages.compare.entries import Entry
+from assay.stages.compare.measured import Measured
+from assay.stages.compare.one_change import flat, scale
+from assay.stats.verdict import RECIPE_SEEDS, bpb_text
+
+if TYPE_CHECKING:
+    from assay.stages.compare.runs import Compared
+
+Json = dict[str, Any]
+TIMINGS = ("train_seconds", "train_tokens_per_s", "tokens_per_s", "first_token_s")
+# Keys whose best learning rate differs from value to value.
+_RATE_MATTERS = ("base", "adapter.kind", "adapter.rank", "adapter.alpha", "adapter.targets", "adapter.rslora",
+                 "train.batch_tokens", "train.optimizer", "train.schedule")  # fmt: skip
+_CALLED = {"base": "the base", "adapter.kind": "what is trained", "adapter.rank": "the rank"}
+
+
+def not_concluded(
+    entries: Sequence[Entry],
+    sides: Sequence[Sequence[Measured]],
+    pairs: Sequence[Compared],
+    spent: Sequence[Costs],
+    failed: Sequence[str] = (),
+) -> list[str]:
+    """Sentences on what the comparison does not show, the gravest first; none where there is nothing to compare.
+
+    Args:
+        entries: what was compared.
+        sides: the runs of each.
+        pairs: each entry held against another one, with the record of the guard `one-change`.
+        spent: the costs of each entry.
+        failed: names of entries without numbers.
+    """
+    if not pairs:
+        return []
+    first = {entry.name: side[0] for entry, side in zip(entries, sides, strict=True)}
+    made = [(pair, _change(pair), first[pair.against], first[pair.name]) for pair in pairs]
+    return [
+        *_causes(made), *_bases(made), *_rows(made), *_scales(made), *_rates(made), *_seeds(entries), *_groups(pairs),
+        *_equal(pairs), *_best_of(entries), *_timings(entries, spent), *_precisions(entries, sides), *_lost(failed),
+    ]  # fmt: skip
+
+
+_Made = Sequence[tuple["Compared", Json, Measured, Measured]]
+
+
+def _change(pair: Compared) -> Json:
+    record = next((one for one in pair.guards if one.guard == "one-change"), None)
+    found: Json = dict(record.measured) | {"status": record.status, "why": record.why} if record else {}
+    return found
+
+
+def _causes(made: _Made) -> Iterator[str]:
+    for pair, change, _, _ in made:
+        if change.get("status") == "fail":
+            yield (f"What makes {pair.name} differ from {pair.against} cannot be told: {change['why']}.")
+
+
+def _bases(made: _Made) -> Iterator[str]:
+    """A base is many things at once; and one that was never trained is none of the others' kind."""
+    for pair, change, one, two in made:
+        if "base" not in change.get("changes", ()):
+            continue
+        with_base = ["size", "architecture", "what it was trained on before"]
+        if one.settings["tokenizer_sha256"] != two.settings["tokenizer_sha256"]:
+            with_base.append("tokenizer")
+        yield (
+            f"{pair.name} and {pair.against} have other bases, {_spec(one)} and {_spec(two)}: {listed(with_base)} "
+            "change together. The difference says which of the two does better on these texts after this training, and "
+            "nothing about architectures or sizes."
+        )
+    scratch = dict.fromkeys(_spec(run) for _, _, *both in made for run in both if _spec(run).startswith("scratch:"))
+    if scratch:
+        yield (
+            f"{listed(list(scratch))} begins with random weights: nothing found with it can be carried over to a "
+            "pretrained model, of the same shape or another."
+        )
+
+
+def _spec(run: Measured) -> str:
+    return str(run.identity["base"].get("spec", run.identity["base"]["hash"][:12]))
+
+
+def _rows(made: _Made) -> Iterator[str]:
+    """More rows take two designs, and several draws of the rows."""
+    nested = [(pair, change) for pair, change, _, _ in made if (change.get("data") or {}).get("nested")]
+    held: dict[tuple[int, ...], set[str]] = {}
+    for _, change in nested:
+        held.setdefault(tuple(sorted(change["data"]["rows"])), set()).add(str(change["held"]))
+    for rows, both in held.items():
+        for have, lack in (("steps", "epochs"), ("epochs", "steps")):
+            if have in both and lack not in both:
+                how = "each row is seen less often" if have == "steps" else "the training is longer"
+                yield (
+                    f"What {rows[1]:,} rows do that {rows[0]:,} do not is compared at equal {have} only, where with "
+                    f"more rows {how}: at equal {lack} the answer may be another."
+                )
+    if nested:
+        yield (
+            "The fewer rows are one draw from the more: how far another draw would lie from it was not measured "
+            "(data.split.seed is the same in all)."
+        )
+
+
+def _scales(made: _Made) -> Iterator[str]:
+    for pair, change, one, two in made:
+        if "adapter.rank" not in change.get("changes", ()):
+            continue
+        values = [dict(flat(run.identity)) for run in (one, two)]
+        scales = [scale(own) for own in values]
+        if None not in scales and scales[0] != scales[1]:
+            yield (
+                f"Between {pair.against} and {pair.name} the rank goes from {values[0]['adapter.rank']} to "
+                f"{values[1]['adapter.rank']} and the adapter’s scale with it, from {scales[0]:g} to {scales[1]:g}, as "
+                "adapter.alpha is not in proportion: rank and scale are not told apart."
+            )
+
+
+def _rates(made: _Made) -> Iterator[str]:
+    """A comparison at one learning rate does not show either side at its best."""
+    found: dict[str, list[str]] = {}
+    for _, change, one, two in made:
+        rates = [run.identity["train"].get("learning_rate") for run in (one, two)]
+        for key in change.get("changes", ()):
+            if key.startswith(_RATE_MATTERS) and rates[0] == rates[1]:
+                rate = "" if rates[0] is None else f", {rates[0]:g}"
+                found.setdefault(rate, []).append(_CALLED.get(key, key))
+    for rate, keys in found.items():
+        what = listed(list(dict.fromkeys(keys)))
+        yield (
+            f"All were trained at one learning rate{rate}: with another value of {what} another rate may be the best, "
+            "so that none is shown at its own best."
+        )
+
+
+def _seeds(entries: Sequence[Entry]) -> Iterator[str]:
+    few = {entry.name: len(entry.runs) for entry in entries if len(entry.runs) < RECIPE_SEEDS}
+    if few:
+        said = "one training seed" if set(few.values()) == {1} else f"fewer than {RECIPE_SEEDS} training seeds"
+        who = "Every entry" if len(few) == len(entries) else listed(list(few))
+        yield (
+            f"{who} {'has' if len(few) in (1, len(entries)) else 'have'} {said}: what was found is about these "
+            "checkpoints, and not about the recipe, which another seed may show otherwise."
+        )
+
+
+def _groups(pairs: Sequence[Compared]) -> Iterator[str]:
+    groups = min(pair.difference.n_groups for pair in pairs)
+    enough = limits("power.groups").passes
+    if groups < enough:
+        smallest = [pair.difference.mde for pair in pairs if pair.difference.mde is not None]
+        least = (
+            f": a difference below {bpb_text(max(smallest))} bits per byte can be there and not be found"
+            if smallest
+            else ""
+        )
+        yield f"There are {count(groups, 'held-out group')}, fewer than {enough:g}{least}."
+
+
+def _equal(pairs: Sequence[Compared]) -> Iterator[str]:
+    for pair in pairs:
+        if pair.outcome not in ("not-shown", "cannot-conclude"):
+            continue
+        said = f"{pair.name} and {pair.against} are not shown to be equal: "
+        if pair.low is None or pair.high is None:
+            yield f"{said}how far they may be apart is not known."
+        else:
+            ends = f"{bpb_text(pair.low)} to {bpb_text(pair.high)} bits per byte"
+            yield f"{said}the difference may be anything from {ends}."
+
+
+def _best_of(entries: Sequence[Entry]) -> Iterator[str]:
+    if len(entries) > 1:
+        yield (
+            f"The best of {len(entries)} entries on these held-out texts is partly the luckiest: its own number there "
+            "is too good, and only texts that had no part in the choice show how good it is."
+        )
+
+
+def _timings(entries: Sequence[Entry], spent: Sequence[Costs]) -> Iterator[str]:
+    found: dict[tuple[str, bool], list[str]] = {}
+    for entry, own in zip(entries, spent, strict=True):
+        for item in own.items:
+            if item.key in TIMINGS and item.comparable is not True and item.caution:
+                names = found.setdefault((item.caution, item.comparable is False), [])
+                names += [entry.name] if entry.name not in names else []
+    for (caution, sure), names in found.items():
+        verb = "says nothing" if sure else "may say nothing"
+        yield f"How fast {listed(names)} {'is' if len(names) == 1 else 'are'} {verb} beside the others: {caution}."
+
+
+def _precisions(entries: Sequence[Entry], sides: Sequence[Sequence[Measured]]) -> Iterator[str]:
+    found: dict[str, list[str]] = {}
+    for entry, side in zip(entries, sides, strict=True):
+        found.setdefault(str(side[0].settings["dtype"]), []).append(entry.name)
+    if len(found) > 1:
+        said = "; ".join(f"{listed(names)} in {dtype}" for dtype, names in found.items())
+        yield f"The entries were scored in other number formats ({said}): small differences may be rounding."
+
+
+def _lost(failed: Sequence[str]) -> Iterator[str]:
+    if failed:
+        named = listed(list(dict.fromkeys(failed)))
+        yield f"Nothing can be said of {named}, which failed: what is left is not the whole of what was planned."

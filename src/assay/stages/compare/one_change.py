@@ -1,0 +1,105 @@
+"""In what two runs differ: keys of their identities, training rows, and how long they were trained."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from assay.core.guard import GuardRecord
+from assay.core.rundir import RunDir
+from assay.data.manifest import read_manifest
+from assay.guards import comparison
+from assay.guards.comparison import Length, Rows
+from assay.stages.compare.measured import Measured
+
+Json = dict[str, Any]
+
+
+def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) -> GuardRecord:
+    """The guard's record of two entries, each told by one of its runs: do they differ in one thing?
+
+    Args:
+        first: a run of the one.
+        other: a run of the other.
+        seeds_differ: whether the entries were trained with other seeds.
+
+    Raises:
+        InputError: a file of one of the runs is missing or damaged.
+    """
+    one, two = (dict(flat(run.identity)) for run in (first, other))
+    along = _along(one, two)
+    differing = differences(one, two) - along.keys()
+    of_data = {key for key in differing if key.startswith("data.")}
+    same = first.identity["data"]["content"] == other.identity["data"]["content"] and not of_data
+    data = None if same else rows(first.run, other.run)
+    # keys of the data section matter by what they made of the texts, and that is looked at itself
+    harmless = {key for key in of_data if data is None}
+    # a chat template leaves the texts alone, and changes what the model reads
+    template = {"data.chat_template"} & differing
+    return comparison.one_change(
+        (differing - of_data) | template, (harmless - template) | ({"seed"} if seeds_differ else set()), data=data,
+        lengths=(length(first.training), length(other.training)), along=along,
+    )  # fmt: skip
+
+
+def differences(one: Json, two: Json) -> set[str]:
+    """Keys of two flat identities that differ, less those that differ because another one does.
+
+    A full fine-tune has no rank; steps stand in for epochs.
+    """
+    differing = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+    only_one = {key for key in one.keys() ^ two.keys() if key.startswith("adapter.")}
+    sides = [(one.get(key), two.get(key)) for key in ("train.steps", "train.epochs")]
+    swapped = all(a != b for a, b in sides) and all(None in pair for pair in sides)
+    return differing - only_one - ({"train.epochs"} if swapped else set())
+
+
+def _along(one: Json, two: Json) -> dict[str, str]:
+    """Alpha that was changed with the rank so that the adapter's scale, alpha ÷ rank (rsLoRA: ÷ √rank), is the same."""
+    before, after = scale(one), scale(two)
+    changed = all(one.get(key) != two.get(key) for key in ("adapter.rank", "adapter.alpha"))
+    if not changed or before is None or after is None or not math.isclose(before, after):
+        return {}
+    return {"adapter.alpha": f"in proportion, so that the adapter's scale stays {before:g}"}
+
+
+def scale(identity: Mapping[str, Any]) -> float | None:
+    """What an adapter's output is multiplied by, from a flat identity; None without an adapter."""
+    rank, alpha = identity.get("adapter.rank"), identity.get("adapter.alpha")
+    if rank is None or alpha is None:
+        return None
+    return float(alpha) / (math.sqrt(rank) if identity.get("adapter.rslora") else float(rank))
+
+
+def flat(identity: Json) -> Iterator[tuple[str, Any]]:
+    """The keys of an identity but the seed, dotted, with their values; what the data hold is left out."""
+    yield "base", identity["base"]["hash"]
+    for section in ("adapter", "train", "data"):
+        yield from leaves(section, identity[section])
+
+
+def leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of one section of an identity; what the data files hold is not among them."""
+    if prefix == "data.content":
+        return
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from leaves(f"{prefix}.{key}", inner)
+    else:
+        yield prefix, value
+
+
+def rows(one: RunDir, other: RunDir) -> Rows | None:
+    """The training rows of two runs, told apart by their content; None where they are the same."""
+    a, b = (
+        Counter(row["sha256"] for row in read_manifest(run.manifest_rows, ["train"])["train"]) for run in (one, other)
+    )
+    return None if a == b else Rows((a.total(), b.total()), (a & b).total())
+
+
+def length(training: Json) -> Length:
+    """How long a run was trained: its steps, and the tokens that it learned from ÷ those of its training rows."""
+    tokens, each = training.get("tokens"), (training.get("corpus") or {}).get("tokens_per_epoch")
+    return Length(training["steps"], tokens / each if tokens and each else None)

@@ -1,0 +1,50 @@
+"""What a sweep came to: the comparison of the runs that finished, and the exit code."""
+
+from __future__ import annotations
+
+from assay.core.errors import AssayError, GuardError
+from assay.core.rundir import STAGES
+from assay.core.words import failed_validity
+from assay.stages.compare.compare_files import write_comparison
+from assay.stages.compare.entries import Failed, sifted
+from assay.stages.compare.runs import Comparison, comparison
+from assay.sweeps.roster import Record, Row
+
+
+def conclude(record: Record) -> Comparison | None:
+    """Compare the runs that are done, beside those that are not, and write the files into the sweep's folder.
+
+    None where there is nothing to compare, or the runs may not be compared; the record says why.
+    """
+    asked = [row for row in record.rows if row.until == STAGES[-1]]  # the trials of a search end before
+    finished = [(row, run) for row in asked if row.state == "done" and (run := row.directory(record.runs_dir))]
+    try:
+        entries, refused = sifted([run for _, run in finished], {run.path: row.name for row, run in finished})
+        lost = [_lost(row) for row in asked if row.state != "done"]
+        found = comparison(entries, [*lost, *refused]) if entries else None
+        files = write_comparison(found, record.folder) if found else []
+    except AssayError as error:
+        record.comparison = {"files": [], "why": str(error), "code": error.exit_code}
+        record.save()
+        return None
+    guards = failed_validity(found.guards) if found else []
+    record.comparison = {
+        "files": [file.name for file in files], "why": None if found else "no run has finished",
+        "code": GuardError.exit_code if guards else 0,
+    }  # fmt: skip
+    record.save()
+    return found
+
+
+def _lost(row: Row) -> Failed:
+    return Failed(row.name, row.failure.what if row.failure else f"is {row.state}", row.run)
+
+
+def exit_code(record: Record) -> int:
+    """0 where every run is done and may be compared, else that of the first failure.
+
+    Of a search some trials may fail, as long as one has a number.
+    """
+    searched = record.search is not None and record.search.get("best") is not None
+    counted = [row for row in record.rows if row.until == STAGES[-1]] if searched else record.rows
+    return next((row.failure.code for row in counted if row.failure), record.comparison.get("code", 0))

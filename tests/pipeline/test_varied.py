@@ -1,0 +1,44 @@
+"""What a run is of a sweep stands in its events, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay import pipeline
+from assay.core.console import Console
+from assay.core.files import read_lines
+
+pytestmark = pytest.mark.usefixtures("no_page")
+
+PART = {"sweep": "s1", "variant": "rank=4", "factors": {"rank": "4"}}
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    (tmp_path / "story.txt").write_text("\n\n".join(f"Paragraph {n} tells of thing number {n}." for n in range(300)))
+    file = tmp_path / "e.yaml"
+    file.write_text("schema: 1\nname: e\nbase: scratch:llama-tiny\ndata: {source: story.txt}\n")
+    return file
+
+
+def prepared(file: Path, **how: Any) -> list[dict[str, Any]]:
+    """The events of the run, brought as far as its data."""
+    found = pipeline.run(str(file), runs_dir=file.parent / "runs", until="prepare", console=Console(quiet=True), **how)
+    return [{"event": e["event"], "varied": e["varied"]} for e in read_lines(found.run.events) if "varied" in e]
+
+
+def test_a_run_is_made_as_a_part_of_a_sweep_and_found_by_another(experiment: Path) -> None:
+    other = {**PART, "sweep": "s2"}
+    made, joined = {"event": "created", "varied": PART}, {"event": "joined", "varied": other}
+    assert prepared(experiment, varied=PART) == [made]
+    assert prepared(experiment, varied=other) == [made, joined]
+    assert prepared(experiment, varied=PART) == [made, joined]  # a sweep that goes on joins nothing twice
+    assert prepared(experiment, varied=other) == [made, joined]
+
+
+def test_a_run_by_hand_is_a_part_of_nothing_until_a_sweep_finds_it(experiment: Path) -> None:
+    assert prepared(experiment) == []
+    assert prepared(experiment, varied=PART) == [{"event": "joined", "varied": PART}]
