@@ -67,6 +67,15 @@ def test_where_the_files_go_may_be_chosen(tmp_path, runs, capsys) -> None:
     assert not (tmp_path / "runs" / "bard" / "comparisons").exists()
 
 
+def test_where_nothing_can_be_written_the_result_is_printed_all_the_same(tmp_path, runs, capsys) -> None:
+    (tmp_path / "file").touch()
+    assert call(tmp_path, "aaaa", "bbbb", "--out", str(tmp_path / "file")) == 2
+    said = capsys.readouterr()
+    assert "rank=8: better by" in said.out
+    assert "is a file" in said.err
+    assert "--out" in said.err
+
+
 def test_weights_are_kept_with_the_comparison(tmp_path, runs, capsys) -> None:
     assert call(tmp_path, "aaaa", "bbbb", "--json", "--weights", "quality=3", "--weights", "memory=0.5") == 0
     found = json.loads(capsys.readouterr().out)["selection"]

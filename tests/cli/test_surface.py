@@ -14,12 +14,8 @@ SURFACE = {
     "plan": STAGE | {"--device", "--json"},
     "train": STAGE,
     "evaluate": STAGE,
-<<<<<<< HEAD
-    "report": STAGE,
-    "sweep": {"experiment", "--runs-dir", "--set", "--plan", "--quiet", "--json"},
-=======
     "report": STAGE | {"--history"},
->>>>>>> ledger
+    "sweep": {"experiment", "--runs-dir", "--set", "--plan", "--quiet", "--json"},
     "generate": {"run", "prompts", "--runs-dir", "--set", "--quiet"},
     "chat": {"run", "--runs-dir", "--set", "--quiet"},
     "decode": {"run", "--runs-dir", "--set", "--quiet", "--json"},

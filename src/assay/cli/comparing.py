@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assay.cli.tables import table
 from assay.core.console import Console
-from assay.core.errors import GuardError
+from assay.core.errors import GuardError, InputError, MachineError
 from assay.core.ledger import resolve_run
 from assay.core.words import failed_validity
 from assay.stages.compare import compare_tables
@@ -32,14 +32,19 @@ def compare(
     Raises:
         InputError: fewer than two runs, one of them is not there or not evaluated, or a weight is none.
         GuardError: numbers that cannot be trusted, or that may not stand beside each other.
+        MachineError: the files cannot be written; what they would hold has been printed.
     """
     found = compared([resolve_run(name, runs_dir) for name in names], parse_weights(weights))
-    folder = default_folder(found) if out is None else out
-    files = write_comparison(found, folder)
     if as_json:
         console.json(found.as_json())
     else:
         console.result(text(found))
+    folder = default_folder(found) if out is None else out
+    try:
+        files = write_comparison(found, folder)
+    except (InputError, MachineError) as error:
+        fix = "name another folder, which can be written to, with --out"
+        raise type(error)(error.what, where=error.where, fix=fix) from error
     console.note(f"written to {folder}: {', '.join(file.name for file in files)}")
     for failed in failed_validity(found.guards):
         raise GuardError(failed.guard, failed.why, where=" and ".join(names), fix=failed.fix)

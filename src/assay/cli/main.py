@@ -332,7 +332,9 @@ def compare(
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", metavar="NAME=NUMBER", help="What a criterion weighs in the choice; repeatable."),
+        typer.Option(
+            "--weights", metavar="NAME=NUMBER,...", help="What criteria weigh in the choice, as in quality=3,memory=1."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from assay.core.records import Item
 from assay.core.rundir import RunDir
 from assay.data.items import write_items
 from assay.stages.compare.criteria import KINDS, alike, measure, measure_all
-from assay.stages.compare.criterion import Criterion, Kind, from_cells, from_runs, from_units
+from assay.stages.compare.criterion import Criterion
 from assay.stages.compare.entries import Entry
 from assay.stats.intervals import t_interval
 
-KIND = Kind("quality", "Quality", "bits per byte", False)
 Make = Callable[..., RunDir]
 # twelve words of which the last four repeat the first: of nine runs of four words one repeats another
 REPEATING = f"{varied(8)} {varied(4)}"
@@ -229,21 +227,3 @@ def test_an_entrys_value_is_the_mean_over_its_seeds_with_their_spread(make: Make
     assert (time.value, time.by_seed) == (60, (50, 60, 70))
     assert (time.low, time.high) == pytest.approx((expected.low, expected.high))  # type: ignore[union-attr]
     assert IDENTITY["seed"] == 1
-
-
-def test_units_seeds_and_cells_by_hand() -> None:
-    units = from_units(KIND, [{"a": 1.0, "b": 3.0, "only here": 9.0}, {"b": 5.0, "a": 3.0}])
-    assert (units.value, units.n, dict(units.units), units.by_seed) == (3.0, 2, {"a": 2.0, "b": 4.0}, (2.0, 4.0))
-    assert from_units(KIND, [{"a": 1.0}, {"b": 1.0}]).reason == "no unit was measured in every run"
-    alone = from_units(KIND, [{"a": 1.0}])
-    assert (alone.value, alone.low) == (1.0, None)
-    cells = [{"mean": 0.5, "low": 0.4, "high": 0.6}, {"mean": 0.7, "low": 0.5, "high": 0.8}]
-    made = from_cells(KIND, cells)
-    seeds = t_interval([0.5, 0.7])
-    assert made.inner == pytest.approx((0.45, 0.7))
-    assert made.low == pytest.approx(0.6 - math.hypot(0.15, seeds.half_width))  # type: ignore[union-attr]
-    assert from_cells(KIND, [cells[0], {"mean": 0.5, "low": None, "high": None}]).low is None
-    assert from_cells(KIND, cells, bounds=(0, 1)).low == 0
-    runs = from_runs(KIND, [1.0, 5.0])
-    assert (runs.value, runs.low) == (3.0, 0.0)
-    assert from_runs(KIND, [1.0]).seed_sd is None

@@ -195,3 +195,12 @@ def test_the_section_shows_each_value_with_its_interval_and_source(make: Make) -
     assert {*re.findall(r'href="#source-(\d+)"', page)} == {*numbers}
     assert "| Overall (of 1) |" in text
     assert "Left out, for all entries" in text
+
+
+# the documentation
+
+
+def test_the_documentation_names_every_criterion_and_its_direction() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "selection.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| (more|less) \|$", page, re.MULTILINE)
+    assert dict(rows) == {name: "more" if kind.higher else "less" for name, kind in KINDS.items()}

@@ -63,7 +63,7 @@ def context(c: Comparison) -> Json:
         "differences": _differences(c),
         "levels": _levels(c),
         "failed": failed,
-        "not_concluded": [f"{said[:1].upper()}{said[1:]}" for said in c.not_concluded],
+        "not_concluded": c.not_concluded,
         "selection": section_html(c.selection) if c.selection else None,
         "changes": _changes(c),
         "curves": _curves(c),

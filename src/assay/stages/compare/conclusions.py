@@ -74,7 +74,7 @@ def _bases(made: _Made) -> Iterator[str]:
         if one.settings["tokenizer_sha256"] != two.settings["tokenizer_sha256"]:
             with_base.append("tokenizer")
         yield (
-            f"{pair.name} and {pair.against} have other bases, {_spec(one)} and {_spec(two)}: {listed(with_base)} "
+            f"{pair.name} and {pair.against} have other bases, {_spec(two)} and {_spec(one)}: {listed(with_base)} "
             "change together. The difference says which of the two does better on these texts after this training, and "
             "nothing about architectures or sizes."
         )

@@ -55,13 +55,19 @@ def measure(entry: Entry) -> dict[str, Criterion]:
     return measure_all([entry])[0]
 
 
-def measure_all(entries: Sequence[Entry]) -> list[dict[str, Criterion]]:
+def measure_all(
+    entries: Sequence[Entry], sides: Sequence[Sequence[Measured]] | None = None
+) -> list[dict[str, Criterion]]:
     """The criteria of entries that are compared, by their names, in the order of the table.
+
+    Args:
+        entries: what is compared.
+        sides: the runs of each, where they have been read.
 
     Raises:
         InputError: a file of a run is missing or damaged.
     """
-    sides = [read(entry) for entry in entries]
+    sides = sides or [read(entry) for entry in entries]
     spent = costs(sides)
     texts = [[read_written(run) for run in side] for side in sides]
     found = [

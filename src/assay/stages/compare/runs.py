@@ -197,7 +197,7 @@ def comparison(
         tuple(spent),
         curves(sides),
         tuple(failed),
-        select(entries, weights) if len(entries) > 1 else None,
+        select(entries, weights, sides=sides) if len(entries) > 1 else None,
         one_tokenizer,
         {key: sides[0][0].settings.get(key) for key in ("window", "stride", "bos_rule", "max_bytes_per_group")},
         tuple(not_concluded(entries, sides, pairs, spent, missing)),

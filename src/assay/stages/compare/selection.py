@@ -13,6 +13,7 @@ from assay.core.words import listed
 from assay.stages.compare.criteria import KINDS, alike, measure_all
 from assay.stages.compare.criterion import Criterion
 from assay.stages.compare.entries import Entry
+from assay.stages.compare.measured import Measured
 from assay.stages.compare.selection_words import sentences
 from assay.stats.choice import Choice, Column, choose
 
@@ -113,19 +114,26 @@ def check_weights(weights: Mapping[str, float]) -> None:
         raise InputError("all weights are 0", where="--weights", fix="give at least one criterion a weight above 0")
 
 
-def select(entries: Sequence[Entry], weights: Mapping[str, float] | None = None, *, seed: int = 0) -> Selection:
+def select(
+    entries: Sequence[Entry],
+    weights: Mapping[str, float] | None = None,
+    *,
+    sides: Sequence[Sequence[Measured]] | None = None,
+    seed: int = 0,
+) -> Selection:
     """Weigh the entries.
 
     Args:
         entries: what is compared, at least one; all must have been measured on the same held-out texts.
         weights: of the criteria; those that are not named have none. Without weights all available ones weigh the same.
+        sides: the runs of each entry, where they have been read.
         seed: of the draws.
 
     Raises:
         InputError: weights that are none (see `check_weights`), or a file of a run is damaged.
     """
     check_weights(weights or {})
-    measured = measure_all(entries)
+    measured = measure_all(entries, sides)
     columns: dict[str, tuple[Criterion, ...]] = {}
     left_out = []
     for name in KINDS:
