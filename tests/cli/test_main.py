@@ -29,7 +29,7 @@ def test_help_is_there_for_every_command(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["--help"]) == 0
     listed = capsys.readouterr().out.partition("Commands:")[2]
     names = [line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "]
-    assert len(names) == 19
+    assert len(names) == 20
     for name in names:
         assert main([name, "--help"]) == 0
         assert f"Usage: assay {name}" in capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_an_exhausted_machine_is_no_bug(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("assay.cli.reading.runs", fail)
+    monkeypatch.setattr("assay.cli.listing.runs", fail)
     assert main(["runs"]) == code
     err = capsys.readouterr().err
     assert words in err

@@ -14,7 +14,7 @@ SURFACE = {
     "plan": STAGE | {"--device", "--json"},
     "train": STAGE,
     "evaluate": STAGE,
-    "report": STAGE,
+    "report": STAGE | {"--history"},
     "sweep": {"experiment", "--runs-dir", "--set", "--plan", "--quiet", "--json"},
     "generate": {"run", "prompts", "--runs-dir", "--set", "--quiet"},
     "chat": {"run", "--runs-dir", "--set", "--quiet"},
@@ -28,6 +28,8 @@ SURFACE = {
     "recipes": {"name", "--json"},
     "doctor": {"--runs-dir", "--json"},
     "runs": {"--runs-dir", "--json"},
+    "runs list": {"filters", "--runs-dir", "--sort", "--reverse", "--limit", "--columns", "--csv", "--json"},
+    "runs reindex": {"--runs-dir", "--quiet"},
     "runs rm": {"runs", "--runs-dir"},
     "runs du": {"--runs-dir", "--json"},
 }

@@ -15,7 +15,21 @@ from assay.core.errors import InputError
 
 HEAD = "schema: 1\nname: a\nbase: b\ndata:\n  source: x.txt\n"  # 5 lines
 FILE = Path("exp.yaml")
-TOP = ["schema", "name", "base", "seed", "track", "ablations", "seeds", "data", "adapter", "train", "evaluate", "sweep"]
+TOP = [
+    "schema",
+    "name",
+    "base",
+    "seed",
+    "track",
+    "ablations",
+    "seeds",
+    "data",
+    "adapter",
+    "train",
+    "evaluate",
+    "decode",
+    "sweep",
+]
 
 
 def load(text: str, *overrides: str) -> Loaded:

@@ -9,6 +9,7 @@ from typing import Any
 from assay.cli.tables import table
 from assay.core.console import Console
 from assay.core.ledger import resolve_run
+from assay.core.others import shared
 
 HEADER = ("", "setting", "loops", "repetition", "variety", "surprise", "distance", "tokens", "tokens/s")
 KEYS = ("loop", "repeated_4", "distinct_1", "bits_per_byte", "distance", "tokens")
@@ -16,7 +17,8 @@ SHARES = ("loop", "repeated_4", "distinct_1")
 LEGEND = """\
 loops: texts that say one thing over and over; repetition: 4-grams of words that come again; variety: different words of
 all; surprise: bits per byte by the base; distance: from human texts of the same length, in their spreads; each with its
-95 % interval over groups of prompts, = where all groups are alike"""
+95 % interval over groups of prompts, = where all groups are alike; ~ a pace that is not comparable, since other work
+kept the machine busy"""
 
 
 def decode(name: str, runs_dir: Path, overrides: Sequence[str], as_json: bool, console: Console) -> None:
@@ -48,6 +50,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         parts += ["", f"on {_where(found['confirm'])}:", _table(found, found["confirmed_on"])]
     if found["speed"]:
         parts += ["", f"greedy decoding, {found['speed']['plain_tokens_per_s']:.3g} tokens/s, guessing ahead:"]
+        if why := shared(found["speed"]):
+            parts.append(f"  {why}")
         for way in found["speed"]["ways"]:
             same = "the same texts" if not way["different"] else f"{way['different']} of {way['prompts']} texts DIFFER"
             rounds = ", ".join(f"{ratio:.2f}" for ratio in way["ratios"])
@@ -64,7 +68,7 @@ def _table(found: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         (
             "*" if row["name"] == found["choice"]["name"] else "", row["name"],
             *(_cell(row["numbers"][key], share=key in SHARES) for key in KEYS),
-            "-" if row["cost"]["tokens_per_s"] is None else f"{row['cost']['tokens_per_s']:.3g}",
+            _pace(row["cost"]),
         )
         for row in rows
     ]  # fmt: skip
@@ -73,6 +77,11 @@ def _table(found: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         cells = (_number(human.get(key), share=key in SHARES) for key in KEYS)
         body.append(("", f"human texts, {found['human']['tokens']} tokens", *cells, ""))
     return table(HEADER, body)
+
+
+def _pace(cost: dict[str, Any]) -> str:
+    pace = cost["tokens_per_s"]
+    return "-" if pace is None else f"{pace:.3g}{' ~' if shared(cost) else ''}"
 
 
 def _cell(cell: dict[str, Any], *, share: bool) -> str:

@@ -214,15 +214,15 @@ def _shorts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _labels(keys: Mapping[str, list[Any]]) -> list[str]:
-    """A short label for each level of a factor, all different: the values of the keys that differ between its levels.
+    """A short label for each level of a factor, all different: the value of its first key where that tells them apart,
+    else of all keys that differ between its levels.
 
     Of paths the last part, or as many as tell them apart.
     """
+    first = dict([next(iter(keys.items()))])
     differing = {key: values for key, values in keys.items() if any(one != values[0] for one in values)} or keys
-    for parts in (1, 2, 3):
-        found = [
-            ",".join(_short(key, value, parts) for key, value in level.items()) for level in levels(dict(differing))
-        ]
+    for own, parts in [(first, 1), *((dict(differing), parts) for parts in (1, 2, 3))]:
+        found = [",".join(_short(key, value, parts) for key, value in level.items()) for level in levels(own)]
         if len(set(found)) == len(found):
             return found
     return [f"{label}#{number}" for number, label in enumerate(found, 1)]

@@ -11,6 +11,7 @@ from typing import Any
 from assay.core.ledger import COLUMNS
 from assay.core.ledger_query import leaf
 
+FIRST = ("path", "id", "experiment")  # of every such file: by them it is known again
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -22,12 +23,12 @@ def csv_text(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> str
 
     Args:
         rows: with their "settings".
-        columns: only these, if any are given.
+        columns: if any are given, only these, behind path, id and experiment.
     """
     settings = sorted({key for row in rows for key in row["settings"]} - COLUMNS.keys())
-    header = list(columns) or [*COLUMNS, *settings]
+    header = list(dict.fromkeys([*FIRST, *(columns or [*COLUMNS, *settings])]))
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream)  # lines end as RFC 4180 has it; with another end a carriage return is not quoted
     writer.writerow(header)
     for row in rows:
         everything = {**row["settings"], **{key: row[key] for key in COLUMNS}}
@@ -36,13 +37,13 @@ def csv_text(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> str
 
 
 def is_ours(file: Path) -> bool:
-    """Whether a file begins as `csv_text` does: with a line of columns that the ledger has."""
+    """Whether a file begins as `csv_text` does."""
     try:
         with file.open(encoding="utf-8", newline="") as stream:
             header = next(csv.reader(stream), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return False
-    return len(header) > 0 and (header[: len(COLUMNS)] == list(COLUMNS) or set(header) <= COLUMNS.keys())
+    return tuple(header[: len(FIRST)]) == FIRST
 
 
 def _cell(value: Any) -> str | int | float | None:

@@ -36,8 +36,8 @@ from assay.core.ledger_table import Table, create, forget, in_memory, settings_o
 from assay.core.rundir import RunDir
 
 __all__ = [
-    "COLUMNS", "Ledger", "Listing", "Query", "existing_run", "is_locked", "is_run", "read_run", "resolve_run",
-    "run_dirs",
+    "CLOSELY", "COLUMNS", "Ledger", "Listing", "Query", "existing_run", "is_locked", "is_run", "read_run",
+    "resolve_run", "run_dirs",
 ]  # fmt: skip
 
 CLOSELY = 2000
@@ -114,17 +114,16 @@ class Ledger:
             InputError: a filter or the sorting key is wrong; it is said how.
         """
         asked = query or Query()
-        if not self.runs_dir.is_dir():
-            return Listing([], 0)
 
         def answer(connection: sqlite3.Connection) -> Listing:
             self._refresh(connection)
             return self._select(connection, asked, settings)
 
-        try:
-            return self._table.do(answer)
-        except (MachineError, sqlite3.OperationalError) as error:
-            self.unwritable = error.what if isinstance(error, AssayError) else str(error)
+        if self.runs_dir.is_dir():
+            try:
+                return self._table.do(answer)
+            except (MachineError, sqlite3.OperationalError) as error:
+                self.unwritable = error.what if isinstance(error, AssayError) else str(error)
         with in_memory() as connection:
             return answer(connection)
 

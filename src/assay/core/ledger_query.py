@@ -118,7 +118,7 @@ def check_key(key: str, settings: Keys, *, where: str) -> None:
     if key in COLUMNS:
         return
     known = settings()
-    if key in known:
+    if key in known or ("." in key and not known):  # without a run nobody knows the settings
         return
     everything = [*COLUMNS, *known]
     ends = [one for one in everything if one.rpartition(".")[2] == key.rpartition(".")[2]]
@@ -145,10 +145,10 @@ def _split(text: str, settings: Keys) -> tuple[str, str, str]:
     match = _FILTER.fullmatch(text) if _is_text(text) else None
     if match is None:
         raise InputError(
-            f"{text!r} is no filter: it has no operator" if re.fullmatch(r"[\w.]+", text) else f"{text!r} is no filter",
+            f"{text!r} is no filter" + (": it has no operator" if text.isidentifier() else ""),
             where="assay runs",
             fix=f"write KEY=VALUE with one of {' '.join(OPERATORS)}, as in 'difference>0.05'; in quotes, because the "
-            "shell takes > and < for itself",
+            "shell takes > and < for itself (`assay runs --help` names the commands)",
         )
     key, operator, value = match[1], match[2].replace("==", "="), match[3]
     check_key(key, settings, where=f"assay runs {text}")

@@ -70,7 +70,7 @@ COLUMNS: dict[str, Column] = {
     "data": Column("text", "short hash of the data's content"),
     "train_items": Column("number", "training texts"),
     "train_bytes": Column("bytes", "bytes of the training texts"),
-    "seconds": Column("seconds", "all stages together"),
+    "seconds": Column("seconds", "the stages that are done, together"),
     "prepare_seconds": Column("seconds", "the stage prepare"),
     "plan_seconds": Column("seconds", "the stage plan"),
     "train_stage_seconds": Column("seconds", "the stage train, with loading and saving"),

@@ -21,9 +21,14 @@ def cores() -> int:
     Those that it is bound to, where the system binds processes; no more than a container's share of processor time, and
     no more than OMP_NUM_THREADS. Several runs on one machine keep out of each other's way by either of these.
     """
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [bound, _quota(), _wished()]
-    return max(1, min(limit for limit in limits if limit is not None))
+    return min(len(cores_given()), _wished() or len(cores_given()))
+
+
+def cores_given() -> tuple[int, ...]:
+    """The same by number, whatever OMP_NUM_THREADS says: those that a process and its children may be bound to."""
+    bound = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    quota = _quota()
+    return tuple(bound[: len(bound) if quota is None else max(1, quota)])
 
 
 def _quota() -> int | None:

@@ -65,7 +65,7 @@ def foretell(record: Record, slot: Slot, console: Console, *, command: Command =
     """
     lost: list[Row] = []
     rows = [row for row in record.rows if row.state != "done"]
-    bare = [row for row in rows if _unplanned(row.directory(record.runs_dir), len(slot.cores))]
+    bare = [row for row in rows if _unplanned(row.directory(record.runs_dir), slot.threads)]
     if bare:
         with Crew(record, command) as crew:
             crew.start(bare, slot, until="plan", name="plan")
@@ -80,13 +80,13 @@ def foretell(record: Record, slot: Slot, console: Console, *, command: Command =
     return lost
 
 
-def _unplanned(run: RunDir | None, cores: int) -> bool:
-    """Whether a run has no plan for so many cores; one for others is forgotten where nothing has been trained by it."""
+def _unplanned(run: RunDir | None, threads: int) -> bool:
+    """Whether a run has no plan for so many threads; another is forgotten where nothing has been trained by it."""
     if run is None or run.finished("plan") is None:
         return True
     if run.finished("train") or any(run.checkpoints.glob("[!.]*")):
         return False
-    if read_json(run.plan)["decisions"]["threads"] in (cores, None):
+    if read_json(run.plan)["decisions"]["threads"] in (threads, None):
         return False
     try:
         with run.lock():

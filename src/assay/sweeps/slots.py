@@ -40,19 +40,17 @@ class Slot:
             own["CUDA_VISIBLE_DEVICES"] = self.gpu
         return own
 
+    @property
+    def threads(self) -> int:
+        """How many threads a process that works here has; a plan made here is for so many."""
+        return int(self.environment(os.environ)["OMP_NUM_THREADS"])
+
     def __str__(self) -> str:
         first, last = self.cores[0], self.cores[-1]
         cores = f"core {first}" if len(self.cores) == 1 else f"cores {first}-{last}"
         if last - first >= len(self.cores):
             cores = "cores " + ",".join(map(str, self.cores))
         return cores if self.gpu is None else f"GPU {self.gpu}, {cores}"
-
-
-def cores_here() -> tuple[int, ...]:
-    """The cores that this process may use, by number."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
 
 
 def gpus_here() -> list[str]:

@@ -17,6 +17,7 @@ from assay.core.console import Console
 from assay.core.errors import InputError, Interrupted
 from assay.core.files import make_folder, read_json
 from assay.core.ledger import is_run
+from assay.core.machine import cores_given
 from assay.core.rundir import now
 from assay.stages.compare.runs import Comparison
 from assay.stages.plan import SHARE
@@ -26,7 +27,7 @@ from assay.sweeps.foretell import foretell, foretold
 from assay.sweeps.result import conclude
 from assay.sweeps.roster import FILE, Record, Row, in_order, look, recall, rows_of, sweep_id
 from assay.sweeps.searching import Searching, tried
-from assay.sweeps.slots import Slot, cores_here, fitting, gpus_here, share_out
+from assay.sweeps.slots import Slot, fitting, gpus_here, share_out
 
 Workers = int | Literal["auto"]
 
@@ -137,7 +138,7 @@ def _planned(
     wish: Workers = asked[0].loaded.matrix.sweep.workers
     left = _ahead(record)
     elsewhere = any(variant.loaded.experiment.train.device != "cpu" for variant in asked)
-    slots = share_out(wish, runs=left, cores=cores_here(), gpus=gpus_here() if elsewhere else ())
+    slots = share_out(wish, runs=left, cores=cores_given(), gpus=gpus_here() if elsewhere else ())
     while True:
         lost = foretell(record, slots[0], console, command=command)
         found = _refitted(record, wish, slots)
@@ -163,7 +164,7 @@ def _refitted(record: Record, wish: Workers, slots: list[Slot]) -> list[Slot]:
     most = min(most, fitting(needs, budget()))
     if most == len(slots) and slots[0].gpu is None:
         return slots
-    return share_out(most, runs=len(needs), cores=cores_here())
+    return share_out(most, runs=len(needs), cores=cores_given())
 
 
 def _ahead(record: Record) -> int:

@@ -30,7 +30,7 @@ def test_of_those_that_do_not_loop_the_nearest_to_human_texts_is_chosen() -> Non
         0.05,
     )
     assert found.name == "near"
-    assert found.dropped == {"greedy": "50% of its texts hold a loop"}
+    assert found.dropped == {"greedy": "50 % of its texts hold a loop"}
     assert not found.loops_too
     assert "of the 2 settings" in found.why
 
@@ -100,7 +100,7 @@ def test_no_difference_is_not_confirmed() -> None:
 def test_loops_on_the_other_prompts_are_not_confirmed() -> None:
     found = verdict(flat(0.2, 1.0), {"greedy": flat(0.9, 9.0)})
     assert found.confirmed is False
-    assert "20% of the texts" in found.sentence
+    assert "20 % of the texts" in found.sentence
 
 
 def test_better_in_one_and_worse_in_the_other_is_not_confirmed() -> None:

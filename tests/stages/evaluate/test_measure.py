@@ -112,6 +112,10 @@ def test_changes_between_two_measurements_by_hand() -> None:
     probes = Probes(packed=one, single=other, reverse=one)
     assert probes.noise_nats() == pytest.approx(bit)
     assert probes.noise_bpb(["übe", "x", "ü"]) == pytest.approx(moved)
+    # of an earlier run the batchings are held against its own packed rows, and those against the ones of now
+    again = Probes(packed=other, single=one, reverse=one, earlier=one)
+    assert again.noise_nats() == 0.0
+    assert again.noise_bpb(["übe", "x", "ü"]) == pytest.approx(moved)
 
 
 def test_without_texts_nothing_has_changed() -> None:

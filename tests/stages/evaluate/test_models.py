@@ -20,9 +20,9 @@ from assay.model.generate import generate
 from assay.model.load import silent
 from assay.model.registry import locate
 from assay.model.score import Nats, Scorer, item_readings
-from assay.stages.evaluate import measure
+from assay.stages.evaluate import measure, models
 from assay.stages.evaluate.memorisation import LONGEST, PROMPT, probes
-from assay.stages.evaluate.models import Setting, _setting, of_base, of_tuned
+from assay.stages.evaluate.models import Measured, Setting, _setting, of_tuned, shared_of
 from assay.stages.evaluate.sample import Sample, take
 from assay.text.tokenizer import TextTokenizer, byte_tokenizer
 from assay.text.tokens import Encoder, chat_template
@@ -54,6 +54,10 @@ def plain(tmp_path: Path) -> Any:
         return at, fewer(take(run, texts("test", 7), at.protocol, ENCODER, tmp_path))
 
     return made
+
+
+def of_base(at: Setting, model: Any, sample: Sample) -> tuple[Measured, float | None]:
+    return models.of_base(at, model, sample, shared_of(at, sample.asking.encoder.tokenizer))
 
 
 def fewer(sample: Sample) -> Sample:

@@ -22,7 +22,7 @@ from assay.model.generate import Generation
 from assay.model.registry import locate
 from assay.stages.evaluate.generations import Arm
 from assay.stages.evaluate.harness import Metric
-from assay.stages.evaluate.models import Measured, Setting, of_base
+from assay.stages.evaluate.models import Measured, Setting, of_base, probe_base, shared_of
 from assay.stages.evaluate.sample import Sample, take
 from assay.stages.evaluate.shared import CONTINUATIONS, RECITAL, SCORES, TASKS, Shared
 
@@ -46,7 +46,9 @@ class Watched:
     def of(self, at: Setting, sample: Sample) -> tuple[Measured, float | None, int]:
         """The base's results, the noise, and how many tokens were shown for them."""
         before = self.shown
-        return *of_base(at, self.model, sample), self.shown - before
+        shared = shared_of(at, ENCODER.tokenizer)
+        probe_base(at, self.model, sample, shared)
+        return *of_base(at, self.model, sample, shared), self.shown - before
 
 
 Made = Callable[..., tuple[Setting, Sample]]
@@ -73,6 +75,7 @@ def kinds(found: Measured) -> list[str]:
 
 
 ALL = [
+    "scores of probe texts",
     "scores (held-out texts)", "scores (generic texts and questions)", "continuations (prompts)",
     "continuations (prompts behind examples)", "recital (training texts)", "recital (held-out texts)",
 ]  # fmt: skip
@@ -86,7 +89,7 @@ def test_the_next_run_measures_nothing_again_but_a_few_texts_as_a_check(made: Ma
     assert kinds(again) == ALL
     assert {one["run"] for one in again.earlier} == {"one"}
     assert noise == pytest.approx(0.0, abs=1e-6)
-    assert 0 < check < whole / 5
+    assert 0 < check < whole / 3  # the probe texts, packed, and the shortest held-out and generic ones
     for one, other in zip([*first.scores, *first.remembered], [*again.scores, *again.remembered], strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.recited == first.recited
@@ -137,7 +140,7 @@ def test_a_classifier_learns_from_the_same_texts_again(made: Made) -> None:
     how = {"adherence": 6, "decoding": {"max_new_tokens": 40, "temperature": 1.0}}
     first, _, _ = base.of(*made("one", **how))
     again, _, _ = base.of(*made("two", **how))
-    assert kinds(again) == [*ALL[:4], "continuations (training and development texts)", *ALL[4:]]
+    assert kinds(again) == [*ALL[:5], "continuations (training and development texts)", *ALL[5:]]
     assert first.ear is not None
     assert again.ear is not None
     assert again.ear.as_json() == first.ear.as_json()

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from assay.core.console import duration
 from assay.core.files import read_json, read_lines, write_text
+from assay.core.others import shared
 from assay.core.rundir import RunDir
 from assay.stages.compare.manner import visible
 from assay.stages.compare.plots import Scale, svg, svg_line, svg_text, tick_text, ticks
@@ -129,6 +130,7 @@ def _table(table: Json, rows: Sequence[Json], columns: dict[str, tuple[str, str,
                 "dropped": table["choice"]["dropped"].get(row["name"]),
                 "cells": [_cell(row["numbers"][key], share, digits) for key, (_, _, share, digits) in columns.items()],
                 "pace": _pace(row["cost"]["tokens_per_s"]),
+                "shared": shared(row["cost"]) is not None,
             }
             for row in rows
         ],
@@ -162,7 +164,7 @@ def _costs(row: Json) -> Json:
     cost = row["cost"]
     return {
         "name": row["name"], "pace": _pace(cost["tokens_per_s"]), "seconds": duration(cost["seconds"]),
-        "texts": count(cost["texts"]), "tokens": count(cost["tokens"]),
+        "shared": shared(cost), "texts": count(cost["texts"]), "tokens": count(cost["tokens"]),
     }  # fmt: skip
 
 
@@ -255,6 +257,7 @@ def _speed(speed: Json | None) -> Json | None:
         "plain": _pace(speed["plain_tokens_per_s"]),
         "rounds": speed["rounds"],
         "precision": speed["precision"],
+        "shared": shared(speed),
         "ways": [
             {
                 "name": way["name"],

@@ -164,7 +164,9 @@ def _listed(names: Sequence[str]) -> str:
 def _cost(row: Row) -> list[str]:
     said = []
     if row["seconds"] is not None:
-        said.append(f"{duration(row['seconds'])} in all")
+        said.append(
+            f"{duration(row['seconds'])} {'in all' if row['status'] == 'finished' else 'in the stages that were done'}"
+        )
     if row["train_seconds"] is not None:
         said.append(f"{duration(row['train_seconds'])} of training steps")
     if row["peak_memory"] is not None:

@@ -49,20 +49,22 @@ def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
     groups = max(len(one.loops) for one in candidates)
     distance = {one.name: fmean(one.distance.values()) for one in candidates if len(one.distance) == groups}
     short = "its texts are too short, or human ones too few, to hold one against the other"
-    dropped = {name: f"{share:.0%} of its texts hold a loop" for name, share in loops.items() if share > max_loops}
+    dropped = {
+        name: f"{_percent(share)} of its texts hold a loop" for name, share in loops.items() if share > max_loops
+    }
     dropped |= {name: short for name in loops if name not in distance and name not in dropped}
     left = [name for name in loops if name not in dropped]
     if left:
         chosen = min(left, key=distance.__getitem__)
-        why = f"it alone loops in at most {max_loops:.0%} of its texts"
+        why = f"it alone loops in at most {_percent(max_loops)} of its texts"
         if len(left) > 1:
             why = (
-                f"of the {len(left)} settings that loop in at most {max_loops:.0%} of their texts, its texts are the "
-                "nearest to human ones"
+                f"of the {len(left)} settings that loop in at most {_percent(max_loops)} of their texts, "
+                "its texts are the nearest to human ones"
             )
         return Choice(chosen, why, dropped, loops_too=False)
     chosen = min(loops, key=lambda name: (loops[name], distance.get(name, float("inf"))))
-    why = f"no setting loops in at most {max_loops:.0%} of its texts and can be held against human ones; it loops least"
+    why = f"none loops in at most {_percent(max_loops)} of its texts and can be held against human ones; it loops least"
     return Choice(chosen, why, {name: text for name, text in dropped.items() if name != chosen}, loops_too=True)
 
 
@@ -142,9 +144,9 @@ def confirm(
         reference: the setting that it is to beat; None where it is itself that.
     """
     share, n = fmean(loops.values()), len(loops)
-    told = f"on {n} other groups of prompts {share:.0%} of the texts of {name} hold a loop"
+    told = f"on {n} other groups of prompts {_percent(share)} of the texts of {name} hold a loop"
     if share > max_loops:
-        return Confirmation(False, f"not confirmed: {told}, more than {max_loops:.0%}", list(tests))
+        return Confirmation(False, f"not confirmed: {told}, more than {_percent(max_loops)}", list(tests))
     if reference is None:
         return Confirmation(None, f"cannot conclude: {told}, and there is no other setting to beat", list(tests))
     own = {test.number: test for test in tests if test.against == reference}
@@ -158,10 +160,14 @@ def confirm(
     better = [_words(test, reference) for test in own.values() if test.lower]
     worse = [_words(test, reference) for test in own.values() if test.shown and not test.lower]
     if worse:
-        return Confirmation(False, f"not confirmed: {told}, and {' and '.join(worse)}", list(tests))
+        return Confirmation(False, f"not confirmed: {told}, {', and '.join(worse)}", list(tests))
     if not better:
         return Confirmation(False, f"not confirmed: {told}, and no difference from {reference} is shown", list(tests))
-    return Confirmation(True, f"confirmed: {told}, and {' and '.join(better)}", list(tests))
+    return Confirmation(True, f"confirmed: {told}, {', and '.join(better)}", list(tests))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _words(test: Test, reference: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from assay.core.console import Console
 from assay.core.errors import InputError
+from assay.core.others import Others
 from assay.core.records import Setting
 from assay.model.generate import ROWS, Clock, Generation, generate, room
 from assay.model.score import Nats, Reading, Scorer
@@ -26,7 +28,7 @@ class Tried:
 
     setting: Setting
     outputs: list[Output]
-    cost: dict[str, float | None]
+    cost: dict[str, Any]  # with what other processes did meanwhile: `core.others`
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Laboratory:
 
     def tries(self, cases: Sequence[Case], settings: Sequence[Setting], label: str) -> list[Tried]:
         """Generate with each setting, then score all texts by the base. What is not drawn is generated once."""
-        found: list[tuple[Setting, list[tuple[Case, int, list[int]]], list[Generation], Clock]] = []
+        found: list[tuple[Setting, list[tuple[Case, int, list[int]]], list[Generation], dict[str, Any]]] = []
         tokenizer = self.session.encoder.tokenizer
         model, switched = self.session.active("tuned")
         with switched, self.console.progress(label, len(settings), "settings") as bar:
@@ -82,13 +84,13 @@ class Laboratory:
                     (case, self.seed + draw * len(cases) + at, self.ids(case, setting))
                     for draw in range(draws) for at, case in enumerate(cases)
                 ]  # fmt: skip
-                clock = Clock()
+                clock, others = Clock(), Others()
                 texts = generate(
                     model, tokenizer, [ids for _, _, ids in asked], stops=self.session.encoder.stops,
                     decoding=setting.decoding, seeds=[seed for _, seed, _ in asked],
                     rows=max(1, ROWS // setting.decoding.beams), clock=clock,
                 )  # fmt: skip
-                found.append((setting, asked, texts, clock))
+                found.append((setting, asked, texts, _cost(clock, len(texts)) | others.record()))
                 bar.update(number + 1, setting.name)
         pairs = [
             (ids, one.ids, len(one.text.encode()))
@@ -102,9 +104,9 @@ class Laboratory:
                     Output(case, seed, one.text, one.ids, one.stopped, next(nats))
                     for (case, seed, _), one in zip(asked, texts, strict=True)
                 ],
-                _cost(clock, len(texts)),
+                cost,
             )
-            for setting, asked, texts, clock in found
+            for setting, asked, texts, cost in found
         ]
 
     def human(self, cases: Sequence[Case], bare: Setting) -> Reference:
@@ -139,7 +141,7 @@ def _reading(prompt: list[int], said: Sequence[int], size: int) -> Reading:
     return Reading(ids, prompt[0], size, counts)
 
 
-def _cost(clock: Clock, texts: int) -> dict[str, float | None]:
+def _cost(clock: Clock, texts: int) -> dict[str, Any]:
     return {
         "seconds": round(clock.seconds, 3),
         "tokens_per_s": clock.tokens / clock.seconds if clock.tokens and clock.seconds else None,

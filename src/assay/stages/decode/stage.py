@@ -19,6 +19,7 @@ from assay.config.values import HELD_OUT
 from assay.core.console import Console
 from assay.core.errors import InputError
 from assay.core.files import directory_atomic, read_json, sha256_file, write_json, write_lines, write_text
+from assay.core.others import Others
 from assay.core.records import Decoding, Setting
 from assay.core.rundir import RunDir, now
 from assay.data.looks import note_look
@@ -223,6 +224,7 @@ def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most
     bare = Setting(GREEDY, Decoding(most, 0.0, 1.0))
     prompts = [at.ids(case, bare) for case in list(reversed(first.values()))[:TIMED_PROMPTS]]
     at.console.note("timing greedy decoding with and without guessing ahead")
+    others = Others()
     with switched:
         plain, found = speeds(
             model, at.session.encoder.tokenizer, prompts, guesses, stops=at.session.encoder.stops, most=most,
@@ -232,6 +234,7 @@ def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most
         "plain_tokens_per_s": median(plain),
         "precision": precision,
         "rounds": ROUNDS,
+        **others.record(),
         "ways": [{**asdict(one), "ratio": median(one.ratios)} for one in found],
     }
 

@@ -21,19 +21,30 @@ from assay.text.tokens import Encoder
 
 @dataclass(frozen=True)
 class Probes:
-    """The probe texts' nats per token, scored in packed rows, one at a time, and in reversed order."""
+    """The probe texts' nats per token, scored in packed rows, one at a time, and in reversed order.
+
+    `earlier`, where an earlier run scored them in all three ways, is what it had for packed rows; `packed` is of now.
+    """
 
     packed: list[Nats]
     single: list[Nats]
     reverse: list[Nats]
+    earlier: list[Nats] | None = None
+
+    @property
+    def batched(self) -> list[Nats]:
+        """The packed ones, of the same process as the other batchings."""
+        return self.packed if self.earlier is None else self.earlier
 
     def noise_nats(self) -> float:
         """Median absolute change of a token's log-probability between the batchings."""
-        return median_change(self.packed, self.single)
+        return median_change(self.batched, self.single)
 
     def noise_bpb(self, texts: Sequence[str]) -> float:
-        """How far the mean of texts' scores moves between two measurements, in bits per byte."""
-        return mean_change_bpb(self.packed, self.single, [len(text.encode()) for text in texts])
+        """How far the mean of texts' scores moves between two measurements, in bits per byte: between batchings, or
+        since the earlier run, whichever is more."""
+        sizes = [len(text.encode()) for text in texts]
+        return max(mean_change_bpb(self.batched, self.single, sizes), mean_change_bpb(self.batched, self.packed, sizes))
 
 
 def probe(model: PreTrainedModel | PeftModel, tokenizer: TextTokenizer, window: int, texts: Sequence[str]) -> Probes:

@@ -33,7 +33,7 @@ from assay.stages.evaluate.generations import Arm, continue_all
 from assay.stages.evaluate.protocol import Protocol
 from assay.stages.evaluate.reload import in_new_process
 from assay.stages.evaluate.sample import Sample
-from assay.stages.evaluate.shared import CONTINUATIONS, RECITAL, TASKS, Shared
+from assay.stages.evaluate.shared import CONTINUATIONS, PROBES, RECITAL, TASKS, Shared
 from assay.text.asking import Asking
 from assay.text.tokenizer import TextTokenizer
 from assay.text.tokens import Encoder
@@ -82,14 +82,29 @@ class Measured:
     earlier: Sequence[dict[str, Any]] = ()  # parts that an earlier run measured: what, by which run, when
 
 
-def of_base(at: Setting, model: PreTrainedModel, sample: Sample) -> tuple[Measured, float | None]:
+def probe_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> measure.Probes:
+    """The base's scores of the probe texts in three batchings; where they are stored, packed once more as a check."""
+    texts, tokenizer, window = sample.probes, sample.asking.encoder.tokenizer, at.protocol.window
+
+    def score() -> list[Nats]:
+        found = measure.probe(model, tokenizer, window, texts)
+        return [*found.packed, *found.single, *found.reverse]
+
+    part = shared.once(PROBES, [window, sha256_json(texts)], score)
+    packed, single, reverse = (part.value[n * len(texts) : (n + 1) * len(texts)] for n in range(3))
+    if part.earlier is None:
+        return measure.Probes(packed, single, reverse)
+    again = Scorer(model, tokenizer, window=window, stride=window).score(texts)
+    return measure.Probes(again, single, reverse, earlier=packed)
+
+
+def of_base(at: Setting, model: PreTrainedModel, sample: Sample, shared: Shared) -> tuple[Measured, float | None]:
     """The base's results, and how far its stored scores are off now, in bits per byte.
 
     What an earlier run measured of the same base in the same setting is taken from the store.
     """
     p, encoder = at.protocol, sample.asking.encoder
     judge = Scorer(model, encoder.tokenizer, window=p.window, stride=p.stride)
-    shared = _shared(at, encoder.tokenizer)
     readings = sample.readings
     scores, off = base_scores(judge, readings, shared, label="held-out texts")
     remembered, also_off = base_scores(judge, sample.remembered.readings, shared, label="generic texts and questions")
@@ -201,7 +216,7 @@ def of_tuned(at: Setting, model: Model, sample: Sample, base_probes: measure.Pro
     return Measured(sample.readings, scores, remembered, (first, second), arms, tasks, train_bpb=train_bpb)
 
 
-def _shared(at: Setting, tokenizer: TextTokenizer) -> Shared:
+def shared_of(at: Setting, tokenizer: TextTokenizer) -> Shared:
     """The store, as this run sees it: the base's results under all that decides them alike."""
     setting = {
         "base": at.base.hash, "tokenizer": tokenizer.sha256, "template": tokenizer.template_sha256,

@@ -148,6 +148,7 @@ def _read_tasks(folder: Path) -> list[Metric]:
 
 
 SCORES: Kind[list[Nats]] = Kind("base-scores", "scores", 3, _write_scores, _read_scores)
+PROBES: Kind[list[Nats]] = Kind("base-probes", "scores of probe texts", 1, _write_scores, _read_scores)
 CONTINUATIONS: Kind[Arm] = Kind("base-continuations", "continuations", 1, _write_arm, _read_arm)
 RECITAL: Kind[list[bool]] = Kind("base-recital", "recital", 1, _write_recital, _read_recital)
 TASKS: Kind[list[Metric]] = Kind("base-tasks", "answers to tasks", 1, _write_tasks, _read_tasks)

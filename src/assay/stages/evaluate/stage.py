@@ -6,7 +6,6 @@ import gc
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from assay.model.registry import BaseRef
 from assay.model.score import Nats
 from assay.stages.evaluate import forgetting, generations, harness, measure, memorisation, style
 from assay.stages.evaluate.base_scores import BOS_RULE
-from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned
+from assay.stages.evaluate.models import Measured, Setting, of_base, of_tuned, probe_base, shared_of
 from assay.stages.evaluate.protocol import Protocol, protocol
 from assay.stages.evaluate.sample import Sample, take
 from assay.stats.verdict import group_scores, summarise
@@ -76,8 +75,9 @@ def evaluate(
     )
     encoder = Encoder(tokenizer, chat_template(tokenizer, at.protocol.chat_template), "completion")
     sample = take(run, items, at.protocol, encoder, cache, room=room(model, at.protocol.decoding))
-    probes = measure.probe(model, tokenizer, at.protocol.window, sample.probes)
-    before, stored_noise = of_base(at, model, sample)
+    shared = shared_of(at, tokenizer)
+    probes = probe_base(at, model, sample, shared)
+    before, stored_noise = of_base(at, model, sample, shared)
     _count_units(run, encoder, sample, before, probes, "4-bit" if at.protocol.four_bit else at.dtype)
     tuned_model = _tuned(run, at.protocol, model, at.decisions)
     del model
@@ -139,7 +139,7 @@ def _count_units(
                 measure.covered_bytes(encoder, sample.test),
             ),
             single=[float(n.sum()) for n in probes.single],
-            batched=[float(n.sum()) for n in probes.packed],
+            batched=[float(n.sum()) for n in probes.batched],
             reversed_order=[float(n.sum()) for n in probes.reverse],
             dtype=dtype,
         )
@@ -180,7 +180,7 @@ def _settings(at: Setting, sample: Sample) -> dict[str, Any]:
         "attention": ATTENTION,
         "tokenizer_sha256": tokenizer.sha256,
         "template_sha256": template.sha256 if template and sample.asking.chat else None,
-        "decoding": asdict(p.decoding),
+        "decoding": p.decoding.given(),
         "claim": p.claim,
         "lossy_share": measure.lossy_share(tokenizer, [item.text for item in sample.test]),
     }

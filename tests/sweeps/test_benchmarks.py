@@ -1,0 +1,83 @@
+"""The checks of the sweeps' benchmarks find what they are for; the measuring itself takes minutes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def kills() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield __import__("sweep_kills")
+
+
+@pytest.fixture(scope="module")
+def costs() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield __import__("sweep_cost")
+
+
+def found(kills: ModuleType, **changed: Any) -> Any:
+    """Two runs that were trained without a break."""
+    stages = ["prepare", "plan", "train", "evaluate", "report"]
+    values = {
+        "identities": {"a": "id-a", "b": "id-b"}, "finished": {"a": stages, "b": stages},
+        "begun": {"a": [0], "b": [0]}, "last_step": {"a": 20, "b": 20},
+    }  # fmt: skip
+    return kills.Found(**{**values, **changed})
+
+
+def test_lost_and_doubled_work_is_found(kills: ModuleType) -> None:
+    plan, whole = {"a": "id-a", "b": "id-b"}, found(kills)
+    killed = found(kills, finished={"a": ["prepare"], "b": []}, last_step={"a": 9, "b": 0}, begun={"a": [0], "b": []})
+    went_on = found(kills, begun={"a": [0, 8], "b": [0]})
+    assert kills.lost_or_doubled(plan, [killed], went_on) == []
+    from_the_start = found(kills, begun={"a": [0, 0], "b": [0]})
+    assert (
+        "step 9 was done, and the training went on after step 0"
+        in kills.lost_or_doubled(plan, [killed], from_the_start)[0]
+    )
+    twice = found(kills, finished={"a": ["train", "train"], "b": []})
+    assert "train was finished 2 times" in kills.lost_or_doubled(plan, [], twice)[0]
+    other = found(kills, identities={"a": "id-a", "c": "id-a"})
+    wrong = kills.lost_or_doubled(plan, [], other)
+    assert "not those of the plan" in wrong[0]
+    assert "has several runs" in wrong[1]
+    assert kills.lost_or_doubled(plan, [], whole) == []
+
+
+def test_a_failure_that_is_not_told_is_found(kills: ModuleType, tmp_path: Path) -> None:
+    why = "guard finite-training failed: the gradient is not finite"
+    rows = [{"state": "done", "failure": None}] * 12 + [{"state": "failed", "failure": {"what": why}}]
+    record = {"folder": tmp_path, "rows": rows}
+    compared = {"entries": [1] * 12, "failed": [{"why": why}]}
+    (tmp_path / "compare.json").write_text(json.dumps(compared))
+    (tmp_path / "compare.md").write_text(f"it says {why}")
+    assert kills.concluded(record) == []
+    (tmp_path / "compare.md").write_text("it says nothing")
+    assert kills.concluded(record) == ["compare.md has no reason"]
+    (tmp_path / "compare.json").write_text(json.dumps(compared | {"failed": []}))
+    assert "the comparison says of failures: []" in kills.concluded(record)
+    assert "the runs ended so" in kills.concluded(record | {"rows": rows[:5]})[0]
+
+
+def test_no_process_of_this_test_is_a_sweeps(kills: ModuleType) -> None:
+    assert kills.processes_of(1) == []
+
+
+def test_the_cost_by_hand(costs: ModuleType) -> None:
+    runs = [costs.Alone(prepare=10, train=60, evaluate=50, tuned=30, others=0.0)] * 6
+    result = costs.cost(wall=600, runs=runs)
+    assert result["parts"] == {"train": 360, "tuned": 180, "prepare": 10, "base": 20}
+    assert result["cost"] == pytest.approx(600 / 570)
+    assert result["one_by_one"] == 6 * 120

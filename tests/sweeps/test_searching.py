@@ -1,0 +1,117 @@
+"""A search is trained and looked at on dev alone; what is best there is measured on the test texts, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixture_sweep import workers
+
+from assay.cli.sweeping import in_all, plan_lines, result_lines
+from assay.core.console import Console
+from assay.core.files import read_json, read_lines
+from assay.sweeps.result import exit_code
+from assay.sweeps.roster import FILE
+from assay.sweeps.sweep import Swept, sweep
+
+EXPERIMENT = """\
+schema: 1
+name: e
+base: scratch:llama-tiny
+data: {source: story.txt}
+sweep:
+  search: {method: random, trials: 3, space: {adapter.rank: [1, 2, 3, 4, 5, 6, 7]}}
+"""
+KEYS = ["trial_0-b78328", "trial_1-0a13c0", "trial_2-22bd96"]
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Callable[..., Swept]:
+    """A function that does the sweep with processes that give each key its bits per byte of the dev texts."""
+    pytest.importorskip("optuna")
+    (tmp_path / "story.txt").write_text("\n\n".join(f"Paragraph {n} tells of thing number {n}." for n in range(300)))
+    (tmp_path / "e.yaml").write_text(EXPERIMENT)
+
+    def do(*overrides: str, **behaviour: str) -> Swept:
+        return sweep(
+            str(tmp_path / "e.yaml"), runs_dir=tmp_path / "runs", overrides=overrides, console=Console(quiet=True),
+            command=workers(tmp_path / "w", **behaviour),
+        )  # fmt: skip
+
+    return do
+
+
+def begun(folder: Path) -> list[tuple[str, str]]:
+    lines = read_lines(folder / "w" / "begun.jsonl")
+    return [(line["key"], line["until"]) for line in lines if line["until"] != "plan"]
+
+
+def test_the_best_alone_is_measured(search: Callable[..., Swept], tmp_path: Path) -> None:
+    scores = dict(zip(["baseline", *KEYS], ["dev:8.0", "dev:7.5", "fails", "dev:7.75"], strict=True))
+    done = search(**scores)
+    expected = [("baseline", "train"), *((key, "train") for key in KEYS), (KEYS[0], "report")]
+    assert begun(tmp_path) == expected
+    last: dict[str, Any] = read_lines(tmp_path / "w" / "begun.jsonl")[-1]["run"]["varied"]
+    assert last["chosen"] == "the values, as the best of 3 trials"
+    record = read_json(done.record.folder / FILE)
+    assert record["search"] == {
+        "method": "random", "trials": 3, "tried": 3, "failed": 1, "best": "trial 0", "dev_bpb": 7.5,
+        "dev_bpb_as_it_stands": 8.0,
+    }  # fmt: skip
+    assert [row["dev_bpb"] for row in record["rows"]] == [8.0, 7.5, None, 7.75]
+    assert exit_code(done.record) in (0, 2)  # a failed trial is none of the sweep; such runs have nothing to compare
+    said = "\n".join(result_lines(done))
+    assert "3 trials (1 failed); lowest on dev: trial 0 with 7.5 bits per byte (the experiment as it stands: 8)" in said
+    assert "trial_1-0a13c0: FAILED (exit 3): it broke" in said
+    assert "0 of 3 trials tried" not in "\n".join(plan_lines(done.record))
+
+
+def test_the_experiment_as_it_stands_may_be_the_best(search: Callable[..., Swept], tmp_path: Path) -> None:
+    done = search(**dict(zip(["baseline", *KEYS], ["dev:7.0", "dev:7.5", "dev:7.6", "dev:7.75"], strict=True)))
+    assert begun(tmp_path)[-1] == ("baseline", "report")
+    assert done.record.search is not None
+    assert done.record.search["best"] == "baseline"
+
+
+def test_a_search_that_has_no_number_measures_nothing(search: Callable[..., Swept], tmp_path: Path) -> None:
+    done = search(**dict.fromkeys(["baseline", *KEYS], "fails"))
+    assert {until for _, until in begun(tmp_path)} == {"train"}
+    assert exit_code(done.record) == 3
+    assert "none has a number" in "\n".join(result_lines(done))
+
+
+def test_trials_that_were_told_are_not_made_again(search: Callable[..., Swept], tmp_path: Path) -> None:
+    scores = dict(zip(["baseline", *KEYS], ["dev:8.0", "dev:7.5", "fails", "dev:7.75"], strict=True))
+    search("sweep.search.trials=2", **scores)
+    (tmp_path / "w" / "begun.jsonl").unlink()
+    done = search(**scores)  # more trials go on with the same search
+    assert done.record.search is not None
+    assert done.record.search["tried"] == 3
+    assert (KEYS[1], "train") not in begun(tmp_path)
+    assert (KEYS[2], "train") in begun(tmp_path)
+    failed = next(row for row in done.record.rows if row.key == KEYS[1])
+    assert failed.failure is not None
+    assert failed.failure.what == "it broke"
+
+
+def test_time_in_all_counts_the_trials_that_are_not_known_yet(search: Callable[..., Swept]) -> None:
+    done = search(**dict.fromkeys(["baseline", *KEYS], "fails"))
+    record = done.record
+    plan = {
+        "base": "b",
+        "device": "cpu",
+        "threads": 1,
+        "memory": 100,
+        "how": "",
+        "low_seconds": 1.0,
+        "high_seconds": 9.0,
+    }
+    for row in record.rows:
+        row.state = "done"
+    record.rows[0].state = "to do"
+    record.rows[0].predicted = plan | {"train_seconds": 5.0, "whole_seconds": 5.0, "rest_seconds": 7.0}
+    record.search = {"method": "tpe", "trials": 20, "tried": 10}
+    assert in_all(record)["runs"] == 11
+    assert in_all(record)["seconds"] == 5 + 7 + 10 * 5
