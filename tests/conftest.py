@@ -29,6 +29,8 @@ if _WORKER and hasattr(os, "sched_setaffinity"):
 settings.register_profile("assay", deadline=None, derandomize=True)
 settings.load_profile("assay")
 
+os.environ.pop("COLUMNS", None)  # the test runner gives its workers a terminal's width
+
 SHOW_DATA = stages.show_data
 
 RESOLVED = """\
