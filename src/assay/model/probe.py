@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import psutil
@@ -55,13 +55,16 @@ def available(device: str) -> bool:
 
 
 def matmul_speed(dtype: torch.dtype, device: str) -> float:
-    """GFLOP/s of a matrix product of a usual shape, the best of a few, in about a tenth of a second."""
+    """GFLOP/s of a matrix product of a usual shape: the best of many, in a fifth of a second or so.
+
+    One at least after the first, which is slower than all others. Other work on the machine only ever makes one slower.
+    """
     rows, inner, columns = PRODUCT[device]
     a = torch.ones(rows, inner, dtype=dtype, device=device)
     b = torch.ones(inner, columns, dtype=dtype, device=device)
-    best = float("inf")
-    until = time.perf_counter() + 0.15
-    for _ in range(50):
+    (a @ b).sum().item()
+    best, until = float("inf"), time.perf_counter() + 0.2
+    for _ in range(100):
         start = time.perf_counter()
         (a @ b).sum().item()
         best = min(best, time.perf_counter() - start)
@@ -70,28 +73,45 @@ def matmul_speed(dtype: torch.dtype, device: str) -> float:
     return 2 * rows * inner * columns / best / 1e9
 
 
-def choose_precision(wish: str, device: str) -> dict[str, Any]:
-    """The number format, with the reason: as asked, or a shorter one where this machine is measurably faster in it.
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On a CPU no thread waits for another: beside other work that would be nearly all that is measured."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@cache
+def _short_against_fp32(device: str) -> tuple[str, float, float]:
+    """The shorter format that this device has, and the GFLOP/s of fp32 and of it; measured once in a process.
 
     fp16, whose loss must be scaled, is tried only on a CUDA device whose tensor cores have no bf16.
     """
+    short = "fp16" if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False) else "bf16"
+    with _one_thread():
+        return short, matmul_speed(DTYPES["fp32"], device), matmul_speed(DTYPES[short], device)
+
+
+def choose_precision(wish: str, device: str) -> dict[str, Any]:
+    """The number format, with the reason: as asked, or a shorter one where this machine is measurably faster in it."""
     if wish != "auto":
         return {"value": wish, "why": "as the experiment says", "measured": None}
-    short = "fp16" if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False) else "bf16"
-    speed = {name: matmul_speed(DTYPES[name], device) for name in ("fp32", short)}
-    ratio = speed[short] / speed["fp32"]
-    value = short if ratio >= FASTER else "fp32"
+    short, wide, narrow = _short_against_fp32(device)
+    ratio = narrow / wide
     why = (
         f"{short} matrix products run at {ratio:.2f} times the speed of fp32 here; "
         f"{short} is taken from {FASTER} times on"
     )
-    return {"value": value, "why": why, "measured": {f"{k}_gflops": round(v, 1) for k, v in speed.items()}}
+    measured = {"fp32_gflops": round(wide, 1), f"{short}_gflops": round(narrow, 1)}
+    return {"value": short if ratio >= FASTER else "fp32", "why": why, "measured": measured}
 
 
 def speed(precision: dict[str, Any], device: str) -> float:
-    """GFLOP/s of matrix products in the chosen precision: what choosing it measured, or measured now."""
-    known = (precision["measured"] or {}).get(f"{precision['value']}_gflops")
-    return float(known) if known else matmul_speed(DTYPES[precision["value"]], device)
+    """GFLOP/s of matrix products in the chosen precision, on all threads."""
+    return matmul_speed(DTYPES[precision["value"]], device)
 
 
 def free_memory(device: str) -> int:
