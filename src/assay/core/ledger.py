@@ -14,8 +14,8 @@ Whoever lists runs looks after the rest, and how closely depends on how many run
 
 So in a large ledger one thing can be missed: a *finished* run whose files were changed by something other than assay (a
 file edited or restored by hand) may be found, or left out, by what it was before, and is *shown* so in a list of more
-than `CLOSELY` rows. `assay runs reindex` reads everything again. A file that is rewritten with the same size within the file system's clock
-tick is not noticed at any size.
+than `CLOSELY` rows. `assay runs reindex` reads everything again. A file that is rewritten with the same size within the
+file system's clock tick is not noticed at any size.
 """
 
 from __future__ import annotations
