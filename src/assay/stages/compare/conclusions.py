@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def not_concluded(
         sides: the runs of each.
         pairs: each entry held against another one, with the record of the guard `one-change`.
         spent: the costs of each entry.
-        failed: names of entries without numbers.
+        failed: the entries' names of all runs that have no numbers.
     """
     if not pairs:
         return []
@@ -46,7 +47,8 @@ def not_concluded(
     made = [(pair, _change(pair), first[pair.against], first[pair.name]) for pair in pairs]
     return [
         *_causes(made), *_bases(made), *_rows(made), *_scales(made), *_rates(made), *_seeds(entries), *_groups(pairs),
-        *_equal(pairs), *_best_of(entries), *_timings(entries, spent), *_precisions(entries, sides), *_lost(failed),
+        *_equal(pairs), *_best_of(entries), *_looks(sides), *_timings(entries, spent), *_precisions(entries, sides),
+        *_lost(failed, list(first)),
     ]  # fmt: skip
 
 
@@ -163,7 +165,8 @@ def _groups(pairs: Sequence[Compared]) -> Iterator[str]:
             if smallest
             else ""
         )
-        yield f"There are {count(groups, 'held-out group')}, fewer than {enough:g}{least}."
+        there = "There is" if groups == 1 else "There are"
+        yield f"{there} {count(groups, 'held-out group')}, fewer than {enough:g}{least}."
 
 
 def _equal(pairs: Sequence[Compared]) -> Iterator[str]:
@@ -183,6 +186,19 @@ def _best_of(entries: Sequence[Entry]) -> Iterator[str]:
         yield (
             f"The best of {len(entries)} entries on these held-out texts is partly the luckiest: its own number there "
             "is too good, and only texts that had no part in the choice show how good it is."
+        )
+
+
+def _looks(sides: Sequence[Sequence[Measured]]) -> Iterator[str]:
+    """Weights that were measured on the same test texts and do not stand here are no part of the family of tests."""
+    runs = [run for side in sides for run in side]
+    records = [record for run in runs for record in run.run.guards.records() if record.guard == "selection-hygiene"]
+    seen = max((int((record.measured or {}).get("looks") or 0) for record in records), default=0)
+    here = len({run.weights for run in runs})
+    if seen > here:
+        yield (
+            f"{seen} different weights were measured on these held-out texts, and {here} of them stand here: p is "
+            "adjusted for the comparisons made here alone, and too small if these were picked by how they did there."
         )
 
 
@@ -207,7 +223,13 @@ def _precisions(entries: Sequence[Entry], sides: Sequence[Sequence[Measured]]) -
         yield f"The entries were scored in other number formats ({said}): small differences may be rounding."
 
 
-def _lost(failed: Sequence[str]) -> Iterator[str]:
-    if failed:
-        named = listed(list(dict.fromkeys(failed)))
-        yield f"Nothing can be said of {named}, which failed: what is left is not the whole of what was planned."
+def _lost(failed: Sequence[str], measured: Sequence[str]) -> Iterator[str]:
+    """Entries without numbers; and those whose mean is over the runs that did not fail."""
+    runs = Counter(failed)
+    if gone := [name for name in runs if name not in measured]:
+        yield f"Nothing can be said of {listed(gone)}, which failed: what is left is not the whole of what was planned."
+    for name in (name for name in runs if name in measured):
+        yield (
+            f"{name} stands here without {count(runs[name], 'run')} that failed: its numbers are of those that came "
+            "through, and may flatter it."
+        )
