@@ -204,3 +204,9 @@ def test_the_documentation_names_every_criterion_and_its_direction() -> None:
     page = (Path(__file__).parents[3] / "docs" / "selection.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (more|less) \|$", page, re.MULTILINE)
     assert dict(rows) == {name: "more" if kind.higher else "less" for name, kind in KINDS.items()}
+
+
+def test_a_weighed_criterion_that_could_not_be_weighed_is_told(make: Make) -> None:
+    found = chosen([make("a"), make("b", NOISY, heard=None)], {"quality": 3, "adherence": 1})
+    assert "under your weights without genre adherence, which could not be weighed" in found.sentences[0]
+    assert "without" not in chosen([make("c"), make("d", NOISY)], {"quality": 3, "adherence": 1}).sentences[0]
