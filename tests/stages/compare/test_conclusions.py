@@ -121,9 +121,13 @@ def test_seeds(make: Make) -> None:
     one = [make("a", [bits + 0.01 * s for bits in FLAT], seed=s) for s in range(3)]
     two = [make("b", [bits + 0.01 * s for bits in BETTER], seed=s, adapter=ADAPTER | {"rank": 8}) for s in range(3)]
     that(said(one[0], two[0]), "Every entry has one training seed")
-    that(said(*one, two[0]), "b has one training seed")
+    found = said(*one, two[0])
+    that(found, "b has one training seed")
+    that(found, "Between b and a seeds 1 and 2 have no part")
     that(said(*one[:2], *two[:2]), "Every entry has fewer than 3 training seeds")
-    assert none(said(*one, *two), "checkpoints")
+    found = said(*one, *two)
+    assert none(found, "checkpoints")
+    assert none(found, "have no part")
 
 
 def test_no_difference_shown_is_no_equality(make: Make) -> None:

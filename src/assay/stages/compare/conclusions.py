@@ -46,9 +46,9 @@ def not_concluded(
     first = {entry.name: side[0] for entry, side in zip(entries, sides, strict=True)}
     made = [(pair, _change(pair), first[pair.against], first[pair.name]) for pair in pairs]
     return [
-        *_causes(made), *_bases(made), *_rows(made), *_scales(made), *_rates(made), *_seeds(entries), *_groups(pairs),
-        *_equal(pairs), *_best_of(entries), *_looks(sides), *_timings(entries, spent), *_precisions(entries, sides),
-        *_lost(failed, list(first)),
+        *_causes(made), *_bases(made), *_rows(made), *_scales(made), *_rates(made), *_seeds(entries),
+        *_unshared(entries, pairs), *_groups(pairs), *_equal(pairs), *_best_of(entries), *_looks(sides),
+        *_timings(entries, spent), *_precisions(entries, sides), *_lost(failed, list(first)),
     ]  # fmt: skip
 
 
@@ -153,6 +153,19 @@ def _seeds(entries: Sequence[Entry]) -> Iterator[str]:
             f"{who} {'has' if len(few) in (1, len(entries)) else 'have'} {said}: what was found is about these "
             "checkpoints, and not about the recipe, which another seed may show otherwise."
         )
+
+
+def _unshared(entries: Sequence[Entry], pairs: Sequence[Compared]) -> Iterator[str]:
+    """A difference is made of the seeds that both have; the entries' own means are of all of theirs."""
+    seeds = {entry.name: set(entry.seeds) for entry in entries}
+    for pair in pairs:
+        alone = (seeds[pair.name] | seeds[pair.against]) - set(pair.seeds)
+        if pair.seeds and alone:
+            which = f"seed{'' if len(alone) == 1 else 's'} {listed([str(seed) for seed in sorted(alone)])}"
+            yield (
+                f"Between {pair.name} and {pair.against} {which} {'has' if len(alone) == 1 else 'have'} no part, as "
+                "one of the two has no such run: their difference is not that of their own means."
+            )
 
 
 def _groups(pairs: Sequence[Compared]) -> Iterator[str]:
