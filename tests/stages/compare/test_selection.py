@@ -163,7 +163,8 @@ def test_a_difference_that_chance_could_make_is_told(make: Make) -> None:
 
 def test_what_was_measured_once_is_said(make: Make) -> None:
     found = chosen([make("a"), make("b", cost={"train_seconds": 30.0})], {"training-time": 1.0})
-    assert any("no spread is known of training time: taken as measured" in sentence for sentence in found.sentences)
+    told = "entries without a known spread of training time are taken as measured"
+    assert any(told in sentence for sentence in found.sentences)
 
 
 def test_one_entry_is_no_choice(make: Make) -> None:
