@@ -95,6 +95,7 @@ def test_a_value_alone_is_a_list_of_one() -> None:
         ("{settings: {a: {temperature: -1}}}", "decode.settings has a.temperature: -1, which is not allowed"),
         ("{settings: {greedy: {temperature: 0}}}", "has the name 'greedy'"),
         ("{settings: {a: {}}}", "holds no keys"),
+        ("{settings: {temperature 1: {temperature: 0.5}}, grid: {temperature: [1]}}", "are called 'temperature 1'"),
         ("{grid: {temperature: []}}", "decode.grid.temperature is an empty list"),
         ("{grid: {temperature: [-1]}}", "decode.grid.temperature holds -1, which is not allowed"),
         ("{grid: {beams: [1.5]}}", "decode.grid.beams holds 1.5, which is not allowed"),

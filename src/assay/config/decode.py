@@ -259,7 +259,7 @@ def expand(decode: DecodeConfig, default: Decoding) -> list[Setting]:
     """The settings that are tried: greedy, `evaluate.decoding`, the grid's, then the named ones; none twice.
 
     Raises:
-        PydanticCustomError: a setting contradicts itself.
+        PydanticCustomError: a setting contradicts itself, or two have one name.
     """
     start = replace(default, max_new_tokens=decode.max_new_tokens)
     greedy = Decoding(decode.max_new_tokens, 0.0, 1.0)
@@ -278,6 +278,11 @@ def expand(decode: DecodeConfig, default: Decoding) -> list[Setting]:
         frame = decode.templates.get(template, PROMPT)
         if (decoding.plain, template) not in found:
             called = name or _name(decoding, template, decode.max_new_tokens)
+            if called in {one.name for one in found.values()}:
+                raise problem(
+                    f"decode: two settings are called {called!r}", "decode.settings", "decode.grid",
+                    fix="give another name in decode.settings, or values that differ in their first six digits",
+                )  # fmt: skip
             found[decoding.plain, template] = Setting(called, decoding.plain, template, frame)
     return list(found.values())
 

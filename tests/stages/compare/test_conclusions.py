@@ -12,6 +12,7 @@ from fixture_compare import FLAT, IDENTITY, write_run
 
 from assay.core.records import Item
 from assay.core.rundir import RunDir
+from assay.guards.comparison import selection_hygiene
 from assay.stages.compare.entries import Failed, entries
 from assay.stages.compare.runs import comparison
 
@@ -120,9 +121,13 @@ def test_seeds(make: Make) -> None:
     one = [make("a", [bits + 0.01 * s for bits in FLAT], seed=s) for s in range(3)]
     two = [make("b", [bits + 0.01 * s for bits in BETTER], seed=s, adapter=ADAPTER | {"rank": 8}) for s in range(3)]
     that(said(one[0], two[0]), "Every entry has one training seed")
-    that(said(*one, two[0]), "b has one training seed")
+    found = said(*one, two[0])
+    that(found, "b has one training seed")
+    that(found, "Between b and a seeds 1 and 2 have no part")
     that(said(*one[:2], *two[:2]), "Every entry has fewer than 3 training seeds")
-    assert none(said(*one, *two), "checkpoints")
+    found = said(*one, *two)
+    assert none(found, "checkpoints")
+    assert none(found, "have no part")
 
 
 def test_no_difference_shown_is_no_equality(make: Make) -> None:
@@ -146,3 +151,18 @@ def test_precisions_and_failures(make: Make) -> None:
     found = said(make("a"), make("b", BETTER, settings={"dtype": "bf16"}), failed=(Failed("c", "out of memory"),))
     that(found, "a in fp32; b in bf16", "may be rounding")
     that(found, "Nothing can be said of c, which failed")
+
+
+def test_an_entry_whose_other_seed_failed_stands_there_without_it(make: Make) -> None:
+    found = said(make("a"), make("b", BETTER), failed=(Failed("b", "a NaN loss"), Failed("c", "out of memory")))
+    that(found, "b stands here without 1 run that failed")
+    that(found, "Nothing can be said of c,")
+
+
+def test_weights_that_were_measured_on_these_texts_and_do_not_stand_here(make: Make) -> None:
+    one, two = make("a"), make("b", BETTER)
+    for looks, run in enumerate((one, two), 1):
+        run.guards.check(selection_hygiene(looks, chosen=[], shared=0))
+    assert none(said(one, two), "different weights")
+    two.guards.check(selection_hygiene(12, chosen=[], shared=0))
+    that(said(one, two), "12 different weights were measured on these held-out texts, and 2 of them stand here")

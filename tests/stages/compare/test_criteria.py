@@ -227,3 +227,20 @@ def test_an_entrys_value_is_the_mean_over_its_seeds_with_their_spread(make: Make
     assert (time.value, time.by_seed) == (60, (50, 60, 70))
     assert (time.low, time.high) == pytest.approx((expected.low, expected.high))  # type: ignore[union-attr]
     assert IDENTITY["seed"] == 1
+
+
+def test_forgetting_of_other_texts_may_not_stand_beside_each_other(make: Make) -> None:
+    one, two = make("one"), make("two")
+    summary = read_json(two.summary)
+    summary["forgetting"]["texts"].append(summary["forgetting"]["texts"][0] | {"name": "sv", "named": True})
+    write_json(two.summary, summary)
+    found = measure_all([entry(one), entry(two)])
+    assert alike([side["forgetting"] for side in found]) == "the entries have other general texts"
+
+
+def test_a_classifier_of_unknown_quality_gives_no_value(make: Make) -> None:
+    run = make("one")
+    summary = read_json(run.summary)
+    summary["generation"]["adherence"]["quality"] = None
+    write_json(run.summary, summary)
+    assert "not recorded" in str(measure(entry(run))["adherence"].reason)

@@ -11,7 +11,7 @@ import pytest
 from fixture_compare import IDENTITY, write_run
 
 from assay.core.errors import GuardError, InputError
-from assay.core.files import write_json
+from assay.core.files import read_json, write_json
 from assay.core.guard import record
 from assay.core.rundir import RunDir
 from assay.stages.compare.entries import Failed, entries, sifted
@@ -136,3 +136,27 @@ def test_a_run_is_given_once(make: Make) -> None:
     run = make()
     with pytest.raises(InputError, match="given twice"):
         entries([run, RunDir(run.path / ".." / run.path.name)])
+
+
+@pytest.mark.parametrize(
+    ("file", "section", "key", "fix"),
+    [
+        ("identity", None, "adapter", "--new"),
+        ("training", "weights", "sha256", "--new"),
+        ("summary", "settings", "lossy_share", "assay evaluate"),
+    ],
+)
+def test_a_run_of_an_earlier_version_is_refused_with_what_it_lacks(
+    make: Make, file: str, section: str | None, key: str, fix: str
+) -> None:
+    run = make()
+    path = getattr(run, file)
+    values = read_json(path)
+    del (values[section] if section else values)[key]
+    write_json(path, values)
+    run.finish("evaluate", key="k", outputs=[run.texts, run.summary], seconds=1.0)
+    with pytest.raises(InputError, match=f"has no .*{key}, as runs of earlier versions") as caught:
+        entries([run])
+    assert fix in str(caught.value.fix)
+    usable, failed = sifted([run, other := make(seed=2)], {run.path: "a", other.path: "b"})
+    assert ([entry.name for entry in usable], [one.name for one in failed]) == (["b"], ["a"])

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from assay.core.files import write_json
 from assay.core.records import Item
 from assay.core.rundir import RunDir
 from assay.data.items import write_items
@@ -108,3 +109,18 @@ def test_keys_that_follow_from_another_are_no_differences() -> None:
     one, two = dict(flat(identity)), dict(flat(full))
     assert differences(one, two) == {"adapter.kind", "train.steps"}
     assert not any(key.startswith("data.content") for key in one)
+
+
+def test_a_precision_that_the_plans_chose_otherwise_is_a_change(make: Make) -> None:
+    """It is chosen by the machine's speed, so that no setting need differ."""
+    one, same, other = make(), make(adapter=ADAPTER | {"rank": 16}), make(adapter=ADAPTER | {"rank": 16})
+    for run, precision in ((one, "bf16"), (same, "bf16"), (other, "fp32")):
+        write_json(run.run.plan, {"decisions": {"precision": {"value": precision}}})
+    assert one_change(one, same).status == "pass"
+    found = one_change(one, other)
+    assert found.status == "fail"
+    assert "adapter.rank, train.precision (auto, chosen otherwise)" in found.why
+    # where it was asked for it is the key that differs
+    asked = make(train=TRAIN | {"precision": "fp32"})
+    write_json(asked.run.plan, {"decisions": {"precision": {"value": "fp32"}}})
+    assert one_change(one, asked).measured["changes"] == ["train.precision"]

@@ -163,7 +163,8 @@ def test_a_difference_that_chance_could_make_is_told(make: Make) -> None:
 
 def test_what_was_measured_once_is_said(make: Make) -> None:
     found = chosen([make("a"), make("b", cost={"train_seconds": 30.0})], {"training-time": 1.0})
-    assert any("no spread is known of training time: taken as measured" in sentence for sentence in found.sentences)
+    told = "entries without a known spread of training time are taken as measured"
+    assert any(told in sentence for sentence in found.sentences)
 
 
 def test_one_entry_is_no_choice(make: Make) -> None:
@@ -212,3 +213,9 @@ def test_the_documentation_names_every_criterion_and_its_direction() -> None:
     page = (Path(__file__).parents[3] / "docs" / "selection.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (more|less) \|$", page, re.MULTILINE)
     assert dict(rows) == {name: "more" if kind.higher else "less" for name, kind in KINDS.items()}
+
+
+def test_a_weighed_criterion_that_could_not_be_weighed_is_told(make: Make) -> None:
+    found = chosen([make("a"), make("b", NOISY, heard=None)], {"quality": 3, "adherence": 1})
+    assert "under your weights without genre adherence, which could not be weighed" in found.sentences[0]
+    assert "without" not in chosen([make("c"), make("d", NOISY)], {"quality": 3, "adherence": 1}).sentences[0]

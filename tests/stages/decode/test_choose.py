@@ -33,6 +33,18 @@ def test_of_those_that_do_not_loop_the_nearest_to_human_texts_is_chosen() -> Non
     assert found.dropped == {"greedy": "50 % of its texts hold a loop"}
     assert not found.loops_too
     assert "of the 2 settings" in found.why
+    assert "; 1 of the 1 others is not shown to be further off" in found.why
+
+
+def test_how_many_others_may_lie_as_near_is_told() -> None:
+    """Eight groups agree that one is further off, and say nothing of another."""
+    near, same = [1.0 + 0.1 * n for n in range(8)], [1.0 + 0.1 * n + (-1) ** n * 0.2 + 0.01 for n in range(8)]
+    settings = {"near": near, "same": same, "far": [own + 2 for own in near]}
+    found = choose([Candidate(name, over(*[0] * 8), over(*own)) for name, own in settings.items()], 0.05)
+    assert found.name == "near"
+    assert found.why.endswith("; 1 of the 2 others is not shown to be further off")
+    shown = choose([Candidate(name, over(*[0] * 8), over(*settings[name])) for name in ("near", "far")], 0.05)
+    assert "further off" not in shown.why
 
 
 def test_where_all_loop_the_one_that_loops_least_is_taken_and_said_to() -> None:

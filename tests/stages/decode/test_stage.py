@@ -184,3 +184,11 @@ def test_what_cannot_be_done_is_said(
     assert "Traceback" not in said.err
     if code:
         assert (trained.preset.read_bytes() if trained.preset.exists() else None) == before
+
+
+def test_where_no_held_out_prompt_leaves_room_it_is_said(trained: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = str(trained.path.parents[1])
+    assert main(["decode", "tiny", "--runs-dir", runs, "--set", "decode.max_new_tokens=100000"]) == 2
+    said = capsys.readouterr()
+    assert "no prompt leaves room for 100000 new tokens" in said.err
+    assert "Traceback" not in said.err

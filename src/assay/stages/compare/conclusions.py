@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,15 +39,16 @@ def not_concluded(
         sides: the runs of each.
         pairs: each entry held against another one, with the record of the guard `one-change`.
         spent: the costs of each entry.
-        failed: names of entries without numbers.
+        failed: the entries' names of all runs that have no numbers.
     """
     if not pairs:
         return []
     first = {entry.name: side[0] for entry, side in zip(entries, sides, strict=True)}
     made = [(pair, _change(pair), first[pair.against], first[pair.name]) for pair in pairs]
     return [
-        *_causes(made), *_bases(made), *_rows(made), *_scales(made), *_rates(made), *_seeds(entries), *_groups(pairs),
-        *_equal(pairs), *_best_of(entries), *_timings(entries, spent), *_precisions(entries, sides), *_lost(failed),
+        *_causes(made), *_bases(made), *_rows(made), *_scales(made), *_rates(made), *_seeds(entries),
+        *_unshared(entries, pairs), *_groups(pairs), *_equal(pairs), *_best_of(entries), *_looks(sides),
+        *_timings(entries, spent), *_precisions(entries, sides), *_lost(failed, list(first)),
     ]  # fmt: skip
 
 
@@ -153,6 +155,19 @@ def _seeds(entries: Sequence[Entry]) -> Iterator[str]:
         )
 
 
+def _unshared(entries: Sequence[Entry], pairs: Sequence[Compared]) -> Iterator[str]:
+    """A difference is made of the seeds that both have; the entries' own means are of all of theirs."""
+    seeds = {entry.name: set(entry.seeds) for entry in entries}
+    for pair in pairs:
+        alone = (seeds[pair.name] | seeds[pair.against]) - set(pair.seeds)
+        if pair.seeds and alone:
+            which = f"seed{'' if len(alone) == 1 else 's'} {listed([str(seed) for seed in sorted(alone)])}"
+            yield (
+                f"Between {pair.name} and {pair.against} {which} {'has' if len(alone) == 1 else 'have'} no part, as "
+                "one of the two has no such run: their difference is not that of their own means."
+            )
+
+
 def _groups(pairs: Sequence[Compared]) -> Iterator[str]:
     groups = min(pair.difference.n_groups for pair in pairs)
     enough = limits("power.groups").passes
@@ -163,7 +178,8 @@ def _groups(pairs: Sequence[Compared]) -> Iterator[str]:
             if smallest
             else ""
         )
-        yield f"There are {count(groups, 'held-out group')}, fewer than {enough:g}{least}."
+        there = "There is" if groups == 1 else "There are"
+        yield f"{there} {count(groups, 'held-out group')}, fewer than {enough:g}{least}."
 
 
 def _equal(pairs: Sequence[Compared]) -> Iterator[str]:
@@ -183,6 +199,19 @@ def _best_of(entries: Sequence[Entry]) -> Iterator[str]:
         yield (
             f"The best of {len(entries)} entries on these held-out texts is partly the luckiest: its own number there "
             "is too good, and only texts that had no part in the choice show how good it is."
+        )
+
+
+def _looks(sides: Sequence[Sequence[Measured]]) -> Iterator[str]:
+    """Weights that were measured on the same test texts and do not stand here are no part of the family of tests."""
+    runs = [run for side in sides for run in side]
+    records = [record for run in runs for record in run.run.guards.records() if record.guard == "selection-hygiene"]
+    seen = max((int((record.measured or {}).get("looks") or 0) for record in records), default=0)
+    here = len({run.weights for run in runs})
+    if seen > here:
+        yield (
+            f"{seen} different weights were measured on these held-out texts, and {here} of them stand here: p is "
+            "adjusted for the comparisons made here alone, and too small if these were picked by how they did there."
         )
 
 
@@ -209,7 +238,13 @@ def _precisions(entries: Sequence[Entry], sides: Sequence[Sequence[Measured]]) -
         yield f"The entries were scored in other number formats ({said}): small differences may be rounding."
 
 
-def _lost(failed: Sequence[str]) -> Iterator[str]:
-    if failed:
-        named = listed(list(dict.fromkeys(failed)))
-        yield f"Nothing can be said of {named}, which failed: what is left is not the whole of what was planned."
+def _lost(failed: Sequence[str], measured: Sequence[str]) -> Iterator[str]:
+    """Entries without numbers; and those whose mean is over the runs that did not fail."""
+    runs = Counter(failed)
+    if gone := [name for name in runs if name not in measured]:
+        yield f"Nothing can be said of {listed(gone)}, which failed: what is left is not the whole of what was planned."
+    for name in (name for name in runs if name in measured):
+        yield (
+            f"{name} stands here without {count(runs[name], 'run')} that failed: its numbers are of those that came "
+            "through, and may flatter it."
+        )

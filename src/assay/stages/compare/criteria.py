@@ -12,7 +12,7 @@ from dataclasses import replace
 from scipy.special import stdtrit
 
 from assay.core.guard import limits
-from assay.core.words import count
+from assay.core.words import count, listed
 from assay.stages.compare.costs import Cost, Costs, costs
 from assay.stages.compare.criteria_texts import NO_TEXTS, Written, rated, read_written, texts_of, together
 from assay.stages.compare.criterion import Criterion, Json, Kind, from_cells, from_runs, from_units, nothing
@@ -120,10 +120,12 @@ def _adherence(side: Sequence[Measured]) -> dict[str, Criterion]:
     heard = [_generation(run).get("adherence") or {} for run in side]
     cells = _tuned_cells(side, CLASSIFIER)
     kind = KINDS["adherence"]
-    if all(cell.get("mean") is not None for cell in cells) and not all(one.get("learned_sha256") for one in heard):
+    quality = heard[0].get("quality")
+    if any(cell.get("mean") is None for cell in cells):
+        adherence = _heard(kind, cells, "no classifier listened (evaluate.adherence)", "", {})
+    elif quality is None or not all(one.get("learned_sha256") for one in heard):
         adherence = nothing(kind, "which classifier listened is not recorded: `assay evaluate` on the run records it")
     else:
-        quality = heard[0].get("quality") or {"accuracy": 0.0, "texts": 0}
         source = (
             f"a classifier’s opinion of the answers to {count(cells[0].get('units', 0), 'prompt')}: how likely they "
             "are the data’s own and not the base’s; it told "
@@ -131,9 +133,7 @@ def _adherence(side: Sequence[Measured]) -> dict[str, Criterion]:
         )
         # one classifier for each seed: it learned from what the base wrote with that seed
         learned = ", ".join(sorted(str(one.get("learned_sha256"))[:12] for one in heard))
-        adherence = _heard(
-            kind, cells, "no classifier listened (evaluate.adherence)", source, {**asked, "classifier": learned}
-        )
+        adherence = _heard(kind, cells, "", source, {**asked, "classifier": learned})
     checks = _tuned_cells(side, INSTRUCTIONS)
     source = f"programs that check the instructions of {count(checks[0].get('units', 0), 'prompt')}"
     followed = _heard(KINDS["instructions"], checks, "the prompts ask for nothing that can be checked", source, asked)
@@ -142,19 +142,20 @@ def _adherence(side: Sequence[Measured]) -> dict[str, Criterion]:
 
 def _forgetting(side: Sequence[Measured]) -> Criterion:
     """The change in bits per byte on the text that lost most, of those named in the experiment or else of all."""
-    kind, worst = KINDS["forgetting"], []
+    kind, worst, held = KINDS["forgetting"], list[Json](), set[str]()
     for run in side:
         texts = [t for t in (run.summary.get("forgetting") or {}).get("texts", []) if t.get("mean") is not None]
         texts = [t for t in texts if t["named"]] or texts
         if not texts:
             return nothing(kind, "no text to retain was measured (evaluate.retain)")
+        held |= {str(text["name"]) for text in texts}
         worst.append(min(texts, key=lambda t: t["mean"] / t["base_bpb"]))
     cells = [_worse(text) for text in worst]
     names = ", ".join(dict.fromkeys(str(text["name"]) for text in worst))
     return from_cells(
         kind, cells, source=f"more bits per byte than the base on general text ({names}, what lost most), of "
         f"{count(worst[0]['n_groups'], 'text')}", n=worst[0]["n_groups"],
-        basis={"base": side[0].identity["base"]["hash"][:12]}, enough=0.0,
+        basis={"base": side[0].identity["base"]["hash"][:12], "general texts": listed(sorted(held))}, enough=0.0,
     )  # fmt: skip
 
 

@@ -19,6 +19,16 @@ Json = dict[str, Any]
 _FEW_KEYS, _SHORT_VALUE = 2, 20
 
 
+# What a comparison needs of a run; those of earlier versions lack some of it.
+_NEEDED = {
+    "identity": ("base.hash", "data", "adapter", "train", "seed"),
+    "training": ("weights.sha256", "steps"),
+    "summary": tuple(
+        f"settings.{key}" for key in ("window", "stride", "bos_rule", "tokenizer_sha256", "dtype", "lossy_share")
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Entry:
     """One thing that is compared: the runs of one identity but for the training seed, by their seeds.
@@ -58,7 +68,7 @@ def admit(run: RunDir) -> None:
     """Nothing, where the run's numbers may be used.
 
     Raises:
-        InputError: it is not evaluated.
+        InputError: it is not evaluated, or an earlier version wrote it.
         GuardError: a validity guard of it failed, or its evaluation was changed afterwards.
     """
     if run.finished("evaluate") is None:
@@ -68,6 +78,27 @@ def admit(run: RunDir) -> None:
     if changed := run.changed_outputs("evaluate"):
         why = f"{', '.join(changed)} changed after the evaluation wrote it"
         raise GuardError("unit-counting", why, where=str(run.path), fix=f"assay evaluate {run.path}")
+    _check_complete(run)
+
+
+def _check_complete(run: RunDir) -> None:
+    for file, keys in _NEEDED.items():
+        path: Path = getattr(run, file)
+        values = read_json(path)
+        for key in keys:
+            if not _has(values, key):
+                raise InputError(
+                    f"has no {key}, as runs of earlier versions: it cannot be compared", where=str(path),
+                    fix=f"assay evaluate {run.path}" if file == "summary" else "train it again, with --new",
+                )  # fmt: skip
+
+
+def _has(values: Any, dotted: str) -> bool:
+    for key in dotted.split("."):
+        if not isinstance(values, dict) or key not in values:
+            return False
+        values = values[key]
+    return True
 
 
 def entries(runs: Sequence[RunDir], names: Mapping[Path, str] | None = None) -> list[Entry]:

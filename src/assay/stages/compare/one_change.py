@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from assay.core.files import read_json
 from assay.core.guard import GuardRecord
 from assay.core.rundir import RunDir
 from assay.data.manifest import read_manifest
@@ -30,7 +31,7 @@ def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) 
     """
     one, two = (dict(flat(run.identity)) for run in (first, other))
     along = _along(one, two)
-    differing = differences(one, two) - along.keys()
+    differing = (differences(one, two) - along.keys()) | _decided(first, other)
     of_data = {key for key in differing if key.startswith("data.")}
     same = first.identity["data"]["content"] == other.identity["data"]["content"] and not of_data
     data = None if same else rows(first.run, other.run)
@@ -42,6 +43,15 @@ def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) 
         (differing - of_data) | template, (harmless - template) | ({"seed"} if seeds_differ else set()), data=data,
         lengths=(length(first.training), length(other.training)), along=along,
     )  # fmt: skip
+
+
+def _decided(first: Measured, other: Measured) -> set[str]:
+    """The precision, where the plans chose another one: by the machine's speed, so that no setting need differ."""
+    found = [read_json(run.run.plan)["decisions"] if run.run.plan.is_file() else {} for run in (first, other)]
+    values = [(own.get("precision") or {}).get("value") for own in found]
+    wished = [run.identity["train"].get("precision") for run in (first, other)]
+    apart = None not in values and values[0] != values[1] and wished[0] == wished[1]
+    return {"train.precision (auto, chosen otherwise)"} if apart else set()
 
 
 def differences(one: Json, two: Json) -> set[str]:

@@ -200,7 +200,7 @@ def comparison(
         select(entries, weights, sides=sides) if len(entries) > 1 else None,
         one_tokenizer,
         {key: sides[0][0].settings.get(key) for key in ("window", "stride", "bos_rule", "max_bytes_per_group")},
-        tuple(not_concluded(entries, sides, pairs, spent, missing)),
+        tuple(not_concluded(entries, sides, pairs, spent, [one.name for one in failed])),
     )
 
 

@@ -50,8 +50,10 @@ class Selection:
         """What is chosen, how sure that is, and what would change it."""
         if self.choice is None:
             return [str(self.reason)]
-        unmoved = [row.name for row in self.rows if row.weight and all(cell.low is None for cell in row.cells)]
+        unmoved = [row.name for row in self.rows if row.weight and any(cell.low is None for cell in row.cells)]
         weights = "with all criteria weighing the same" if self.given is None else "under your weights"
+        without = [KINDS[name].label.lower() for name, _ in self.left_out if (self.given or {}).get(name)]
+        weights += f" without {listed(without)}, which could not be weighed" if without else ""
         return sentences(self.choice, {name: kind.label.lower() for name, kind in KINDS.items()}, weights, unmoved)
 
     def as_json(self) -> Json:

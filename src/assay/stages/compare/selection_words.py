@@ -25,7 +25,7 @@ def sentences(choice: Choice, labels: Labels, weights: str, unmoved: Sequence[st
         choice: of `stats.choice`.
         labels: what readers call each criterion, to stand within a sentence.
         weights: whose they are, as in ``under your weights``.
-        unmoved: criteria of which no spread is known.
+        unmoved: criteria of which some entry has no spread that is known.
     """
     if len(choice.names) == 1:
         return [f"{choice.names[0]} is the only entry: there is nothing to choose from"]
@@ -56,7 +56,8 @@ def _by_chance(choice: Choice, labels: Labels, unmoved: Sequence[str]) -> str:
     if own < SURE:
         said += ": what was measured does not tell it from the others for sure"
     if unmoved:
-        said += f" (no spread is known of {listed([labels[name] for name in unmoved])}: taken as measured)"
+        named = listed([labels[name] for name in unmoved])
+        said += f" (entries without a known spread of {named} are taken as measured)"
     return said
 
 

@@ -62,6 +62,11 @@ def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
                 f"of the {len(left)} settings that loop in at most {_percent(max_loops)} of their texts, "
                 "its texts are the nearest to human ones"
             )
+            apart = {one.name: {"distance": one.distance} for one in candidates if one.name in left}
+            tests = compared(apart.pop(chosen), apart, ("distance",))
+            if close := sum(not test.shown for test in tests):
+                verb = "is" if close == 1 else "are"
+                why += f"; {close} of the {len(tests)} others {verb} not shown to be further off"
         return Choice(chosen, why, dropped, loops_too=False)
     chosen = min(loops, key=lambda name: (loops[name], distance.get(name, float("inf"))))
     why = f"none loops in at most {_percent(max_loops)} of its texts and can be held against human ones; it loops least"
@@ -95,11 +100,13 @@ class Test:
         return self.adjusted < limits("paired-verdict.p").passes and not self.low <= 0 <= self.high
 
 
-def compared(chosen: Mapping[str, Groups], others: Mapping[str, Mapping[str, Groups]]) -> list[Test]:
-    """The chosen setting against each of the others, in loops and distance: one family (Holm)."""
+def compared(
+    chosen: Mapping[str, Groups], others: Mapping[str, Mapping[str, Groups]], numbers: Sequence[str] = TESTED
+) -> list[Test]:
+    """The chosen setting against each of the others, in each of the numbers: one family (Holm)."""
     found = []
     for name, other in others.items():
-        for number in TESTED:
+        for number in numbers:
             groups = [group for group in chosen[number] if group in other[number]]
             found.append(_test(name, number, [chosen[number][g] - other[number][g] for g in groups]))
     adjusted = holm([p for _, p in found])

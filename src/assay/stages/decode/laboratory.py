@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from assay.core.console import Console
 from assay.core.errors import InputError
 from assay.core.others import Others
-from assay.core.records import Setting
+from assay.core.records import Decoding, Setting
+from assay.core.words import count
 from assay.model.generate import ROWS, Clock, Generation, generate, room
 from assay.model.score import Nats, Reading, Scorer
 from assay.model.session import Session
@@ -20,6 +21,7 @@ from assay.stages.decode.prompts import Case
 from assay.text.asking import Asking
 
 LONGEST_HUMAN = 2048  # tokens of a human text that are scored
+_NOTHING = Decoding(0, 0.0, 1.0)  # no new token: what `room` is left for the prompt is all that the model reads
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Laboratory:
             where: the key that named the prompts: none of those may be left out; None where they are excerpts.
 
         Raises:
-            InputError: a named prompt is too long.
+            InputError: a named prompt is too long, or all prompts are.
         """
         model, kept = self.session.model, list[Case]()
         for case in cases:
@@ -70,6 +72,14 @@ class Laboratory:
                 )  # fmt: skip
             if not over:
                 kept.append(case)
+        if cases and not kept:
+            most = max(setting.decoding.max_new_tokens for setting in settings)
+            raise InputError(
+                f"no prompt leaves room for {most} new tokens: the model reads {room(model, _NOTHING)} in all",
+                where="decode.max_new_tokens", fix="lower it, there or in decode.grid and decode.settings",
+            )  # fmt: skip
+        if left := len(cases) - len(kept):
+            self.console.note(f"{count(left, 'prompt')} of {len(cases)} left out: too long for the model")
         return kept
 
     def tries(self, cases: Sequence[Case], settings: Sequence[Setting], label: str) -> list[Tried]:
@@ -115,7 +125,7 @@ class Laboratory:
         own = [case for case in cases if case.human is not None]
         encoded = [ids[:LONGEST_HUMAN] for ids in tokenizer.encode_batch([str(case.human) for case in own])]
         longest = max((len(ids) for ids in encoded), default=1)
-        space = room(self.session.model, replace(bare.decoding, max_new_tokens=0))
+        space = room(self.session.model, _NOTHING)
         asked = [self.ids(case, bare) for case in own]
         kept = [
             (case, a, tuple(ids[: max(0, space - len(a))][:longest]))
