@@ -169,8 +169,7 @@ def _refitted(record: Record, wish: Workers, slots: list[Slot]) -> list[Slot]:
 
 def _ahead(record: Record) -> int:
     """How many runs are to be done, as far as that can be said; one at least, to be shown."""
-    left = sum(row.state != "done" for row in record.rows)
-    return max(1, left + (record.search["trials"] - record.search["tried"] if record.search else 0))
+    return max(1, sum(row.state != "done" for row in record.rows) + record.trainings_ahead())
 
 
 def budget() -> int:
