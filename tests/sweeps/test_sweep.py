@@ -101,6 +101,22 @@ def test_another_sweep_of_the_experiment_is_waited_for(file: Path, capsys: pytes
     assert "another process is at work on a sweep of this experiment" in capsys.readouterr().err
 
 
+def test_variants_that_are_one_run_are_refused_before_anything_is_trained(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other folder's file has the same texts: one run, which would be compared with itself."""
+    folder = file.parent
+    for name in ("dev", "test"):
+        (folder / f"{name}.txt").write_text("\n\n".join(f"Passage {n} of {name} has {n} words." for n in range(40)))
+    (folder / "copy").mkdir()
+    (folder / "copy" / "story.txt").write_text((folder / "story.txt").read_text())
+    held = EXPERIMENT.partition("ablations")[0].replace("dev: 0.15, test: 0.35", "dev: dev.txt, test: test.txt")
+    file.write_text(held + "ablations: {text: {data.source: [copy/story.txt]}}\n")
+    assert main(["sweep", str(file), "--quiet"]) == 2
+    assert "baseline and text=story.txt are one run" in capsys.readouterr().err
+    assert not list(folder.glob("runs/e/2*/train"))
+
+
 def test_an_experiment_file_is_asked_for(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", str(file.parent / "no.yaml")]) == 2
     run = file.parent / "runs" / "e" / "one"

@@ -60,7 +60,8 @@ def sweep(
         command: what starts a task's process.
 
     Raises:
-        InputError: the matrix does not stand, or another command is at work on a sweep of this experiment.
+        InputError: the matrix does not stand, two of its variants are one run, or another command is at work on a sweep
+            of this experiment.
         Interrupted: stopped by the user; the same command goes on.
     """
     console = console or Console()
@@ -147,7 +148,24 @@ def _planned(
         slots = found
     record.workers = len(slots)
     record.save()
+    _no_run_twice(record)
     return [row for row in in_order(record.rows) if row not in lost], slots
+
+
+def _no_run_twice(record: Record) -> None:
+    """Variants whose values differ may name the same things: two folders with one base, two files with one text.
+
+    Raises:
+        InputError: two of them are one run, which cannot be held against itself.
+    """
+    owners: dict[str, Row] = {}
+    for row in record.rows:
+        if row.run is not None and (other := owners.setdefault(row.run, row)) is not row:
+            raise InputError(
+                f"{other.key} and {row.key} are one run ({row.run}): what their values name has the same content",
+                where=record.experiment,
+                fix="leave one of them out, or name the base or the data that was meant",
+            )
 
 
 def _refitted(record: Record, wish: Workers, slots: list[Slot]) -> list[Slot]:
