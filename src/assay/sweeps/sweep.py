@@ -60,8 +60,8 @@ def sweep(
         command: what starts a task's process.
 
     Raises:
-        InputError: the matrix does not stand, two of its variants are one run, or another command is at work on a sweep
-            of this experiment.
+        InputError: the matrix does not stand, two of its variants are one run or have other test texts, or another
+            command is at work on a sweep of this experiment.
         Interrupted: stopped by the user; the same command goes on.
     """
     console = console or Console()
@@ -149,6 +149,7 @@ def _planned(
     record.workers = len(slots)
     record.save()
     _no_run_twice(record)
+    _same_test_texts(record)
     return [row for row in in_order(record.rows) if row not in lost], slots
 
 
@@ -165,6 +166,29 @@ def _no_run_twice(record: Record) -> None:
                 f"{other.key} and {row.key} are one run ({row.run}): what their values name has the same content",
                 where=record.experiment,
                 fix="leave one of them out, or name the base or the data that was meant",
+            )
+
+
+def _same_test_texts(record: Record) -> None:
+    """Held-out files are the same for all, but what is made of them may depend on the training texts beside them: leaks
+    are dropped, and a text without groups is cut into blocks by the length of all.
+
+    Raises:
+        InputError: the runs could not be compared, which is said before they are trained.
+    """
+    first: tuple[Row, str] | None = None
+    for row in record.rows:
+        run = row.directory(record.runs_dir)
+        if run is None or not run.manifest.is_file():
+            continue
+        texts: str = read_json(run.manifest)["splits"]["test"]["sha256"]
+        first = first or (row, texts)
+        if texts != first[1]:
+            raise InputError(
+                f"{first[0].key} and {row.key} have other test texts, and could not be compared",
+                where=f"{first[0].run}/data and {row.run}/data",
+                fix="give the texts groups of their own (data.group), and take out training texts that stand in the "
+                "held-out files too",
             )
 
 
