@@ -66,6 +66,16 @@ def test_changed_data_of_an_unfinished_run_are_refused_with_the_difference(tmp_p
         find_run(tmp_path / "e", make_identity(**(PARTS | {"content": OTHER})))
 
 
+def test_other_files_were_not_changed_but_asked_for(tmp_path):
+    run = _made(tmp_path / "e", make_identity(**PARTS))
+    run.finish("prepare", key="k", outputs=[], seconds=1)
+    run.resolved.write_text('data:\n  source: "/texts/play.txt"  # file\n')
+    other = make_identity(**(PARTS | {"content": OTHER}))
+    assert find_run(tmp_path / "e", other, {"data.source": "/texts/other/play.txt"}) is None
+    with pytest.raises(InputError, match="changed since"):
+        find_run(tmp_path / "e", other, {"data.source": "/texts/play.txt"})
+
+
 def test_changed_data_of_a_finished_run_make_another(tmp_path):
     run = _made(tmp_path / "e", make_identity(**PARTS))
     for stage in ("prepare", "evaluate"):

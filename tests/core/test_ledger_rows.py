@@ -52,7 +52,7 @@ def test_the_dev_score_is_that_of_the_weights_that_were_kept(make_run: Make) -> 
 
 @pytest.mark.parametrize(
     ("train", "evaluate", "comparable"),
-    [(0.1, 0.2, 1), (0.1, 0.9, 0), (1.0, None, 0), (0.25, None, 1), (None, None, None)],
+    [(0.1, 0.2, 1), (0.1, 0.9, 0), (1.0, None, 0), (0.25, None, None), (None, 0.1, None), (None, None, None)],
 )
 def test_times_of_a_run_that_shared_the_machine_are_not_comparable(
     make_run: Make, train: float | None, evaluate: float | None, comparable: int | None

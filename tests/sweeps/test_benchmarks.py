@@ -81,3 +81,21 @@ def test_the_cost_by_hand(costs: ModuleType) -> None:
     assert result["parts"] == {"train": 360, "tuned": 180, "prepare": 10, "base": 20}
     assert result["cost"] == pytest.approx(600 / 570)
     assert result["one_by_one"] == 6 * 120
+
+
+@pytest.fixture(scope="module")
+def ledgers() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield __import__("ledger")
+
+
+def test_lost_rows_and_slow_listings_are_found(ledgers: ModuleType) -> None:
+    writers = {"lost": 0, "integrity": "ok", "exit_codes": [0, 0]}
+    times = {"newest 50": {"median": 0.1}, "all rows": {"median": 3.0}}
+    found = {"two_writers": writers, "many_runs": {"listing_seconds": times}}
+    assert ledgers.wrong(found) == []
+    assert ledgers.wrong(found | {"two_writers": writers | {"lost": 3}}) == ["3 rows were lost"]
+    assert len(ledgers.wrong(found | {"two_writers": {"lost": 0, "integrity": "torn", "exit_codes": [1, 0]}})) == 2
+    slow = {"many_runs": {"listing_seconds": times | {"newest 50": {"median": 0.5}}}}
+    assert "newest 50: 0.5 s" in ledgers.wrong(found | slow)[0]

@@ -9,7 +9,7 @@ import pytest
 from fixture_sweep import sweep_record, workers
 
 from assay.core.console import Console
-from assay.core.files import read_lines, write_json
+from assay.core.files import append_line, read_lines, write_json
 from assay.core.rundir import RunDir
 from assay.sweeps.foretell import foretell, foretold
 from assay.sweeps.roster import Record
@@ -117,6 +117,8 @@ def test_what_comes_beside_the_training_is_learned_from_finished_runs(record: Re
     receipt(record, "elsewhere", hardware={"cpu": "cpu 2", "gpu": None}, wall_seconds={"train": 900.0})
     receipt(record, "other-base", base={"spec": "b"}, wall_seconds={"train": 900.0})
     receipt(record, "old", measured=None)
+    receipt(record, "broken-off", wall_seconds={"train": 5.0, "evaluate": 1.0})  # less than its steps took in all
+    append_line(record.runs_dir / "e" / "broken-off" / "events.jsonl", {"event": "training resumed", "step": 20})
     foretell(record, Slot((0,)), Console(quiet=True), command=workers(tmp_path / "w"))
     plan, blind = foretold(record.rows[0]), foretold(record.rows[2])
     assert plan is not None

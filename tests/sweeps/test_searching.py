@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixture_sweep import workers
+from fixture_sweep import sweep_record, workers
 
 from assay.cli.sweeping import in_all, plan_lines, result_lines
 from assay.core.console import Console
@@ -46,6 +46,19 @@ def search(tmp_path: Path) -> Callable[..., Swept]:
 def begun(folder: Path) -> list[tuple[str, str]]:
     lines = read_lines(folder / "w" / "begun.jsonl")
     return [(line["key"], line["until"]) for line in lines if line["until"] != "plan"]
+
+
+def test_the_plan_counts_each_seed_of_a_trial(tmp_path: Path) -> None:
+    made = sweep_record(tmp_path, ["baseline-seed0", "baseline-seed1"])
+    made.rows[1].seed, made.search = 2, {"method": "random", "trials": 5, "tried": 2}
+    assert made.trainings_ahead() == 6  # 3 trials with 2 seeds
+    for row in made.rows:
+        row.predicted = dict.fromkeys(("low_seconds", "high_seconds", "rest_seconds"))
+        row.predicted |= {"base": "b", "device": "cpu", "threads": 1, "memory": 10, "how": ""}
+        row.predicted |= {"train_seconds": 60.0, "whole_seconds": 60.0}
+    assert (in_all(made)["runs"], in_all(made)["seconds"]) == (8, 480.0)
+    made.search["tried"] = 7  # fewer trials are asked for than were tried
+    assert made.trainings_ahead() == 0
 
 
 def test_the_best_alone_is_measured(search: Callable[..., Swept], tmp_path: Path) -> None:

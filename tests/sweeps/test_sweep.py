@@ -14,11 +14,13 @@ from fixture_sweep import sweep_record, workers
 import assay
 from assay.cli.main import main
 from assay.core.console import Console
-from assay.core.files import read_json, read_lines
+from assay.core.errors import InputError
+from assay.core.files import read_json, read_lines, write_json
 from assay.core.ledger import Ledger
+from assay.core.rundir import RunDir
 from assay.sweeps.roster import FILE, Record
 from assay.sweeps.slots import Slot
-from assay.sweeps.sweep import _refitted, budget, sweep
+from assay.sweeps.sweep import _refitted, _same_test_texts, budget, sweep
 
 EXPERIMENT = """\
 schema: 1
@@ -99,6 +101,33 @@ def test_another_sweep_of_the_experiment_is_waited_for(file: Path, capsys: pytes
     with FileLock(folder / ".lock"):
         assert main(["sweep", str(file)]) == 2
     assert "another process is at work on a sweep of this experiment" in capsys.readouterr().err
+
+
+def test_variants_that_are_one_run_are_refused_before_anything_is_trained(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other folder's file has the same texts: one run, which would be compared with itself."""
+    folder = file.parent
+    for name in ("dev", "test"):
+        (folder / f"{name}.txt").write_text("\n\n".join(f"Passage {n} of {name} has {n} words." for n in range(40)))
+    (folder / "copy").mkdir()
+    (folder / "copy" / "story.txt").write_text((folder / "story.txt").read_text())
+    held = EXPERIMENT.partition("ablations")[0].replace("dev: 0.15, test: 0.35", "dev: dev.txt, test: test.txt")
+    file.write_text(held + "ablations: {text: {data.source: [copy/story.txt]}}\n")
+    assert main(["sweep", str(file), "--quiet"]) == 2
+    assert "baseline and text=story.txt are one run" in capsys.readouterr().err
+    assert not list(folder.glob("runs/e/2*/train"))
+
+
+def test_variants_with_other_test_texts_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    record = sweep_record(tmp_path, ["a", "b", "c"])
+    for row, texts in zip(record.rows, ("1", "1", "2"), strict=True):
+        row.run = f"e/{row.key}"
+        write_json(RunDir(record.runs_dir / row.run).manifest, {"splits": {"test": {"sha256": texts}}})
+    with pytest.raises(InputError, match="a and c have other test texts"):
+        _same_test_texts(record)
+    record.rows[2].run = None  # it came to no data
+    _same_test_texts(record)
 
 
 def test_an_experiment_file_is_asked_for(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

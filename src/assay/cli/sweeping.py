@@ -58,8 +58,7 @@ def in_all(record: Record) -> dict[str, Any]:
     plans = [foretold(row) for row in _left(record)]
     first = foretold(record.rows[0])
     if record.search and first:  # each trial is trained as the experiment as it stands is
-        ahead = record.search["trials"] - record.search["tried"]
-        plans += [replace(first, train_seconds=first.whole_seconds, rest_seconds=0.0)] * ahead
+        plans += [replace(first, train_seconds=first.whole_seconds, rest_seconds=0.0)] * record.trainings_ahead()
     known = [plan for plan in plans if plan is not None]
     timed = [plan.seconds for plan in known if plan.seconds is not None]
     largest = sorted((plan.memory for plan in known), reverse=True)[: record.workers]

@@ -12,7 +12,8 @@ from assay.core.ledger import COLUMNS
 from assay.core.ledger_query import leaf
 
 FIRST = ("path", "id", "experiment")  # of every such file: by them it is known again
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the last four are the first four in full width
+_BLANK = ("\t", "\r", "\n")
 
 
 def csv_text(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> str:
@@ -48,4 +49,6 @@ def is_ours(file: Path) -> bool:
 
 def _cell(value: Any) -> str | int | float | None:
     cell = leaf(value)
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    if isinstance(cell, str) and (cell.startswith(_BLANK) or cell.lstrip().startswith(_FORMULA)):
+        return f"'{cell}"
+    return cell

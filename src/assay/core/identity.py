@@ -7,12 +7,14 @@ local file lies, which device trains, how often it is saved, and how it is evalu
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assay.core.errors import InputError
 from assay.core.files import read_json, sha256_json
+from assay.core.resolved import values
 from assay.core.rundir import RunDir
 
 NOT_IDENTITY = (
@@ -83,8 +85,14 @@ def runs_of(folder: Path) -> list[tuple[RunDir, dict[str, Any]]]:
     return [(run, read_json(run.identity)) for run in found if run.identity.is_file()]
 
 
-def find_run(folder: Path, identity: Identity) -> RunDir | None:
+def find_run(folder: Path, identity: Identity, named: Mapping[str, Any] | None = None) -> RunDir | None:
     """The newest run with this identity.
+
+    Args:
+        folder: of the experiment.
+        identity: of the run.
+        named: the settings, by dotted key, that name the data's files. A run that named others is another run, and its
+            data have not changed.
 
     Raises:
         InputError: there is none, but a run that is under way differs from it in its data alone.
@@ -93,7 +101,7 @@ def find_run(folder: Path, identity: Identity) -> RunDir | None:
     for run, recorded in runs_of(folder):
         if recorded["id"] == identity.id:
             same, other_data = run, None
-        elif recorded.get("settings") == identity.settings_hash and _under_way(run):
+        elif recorded.get("settings") == identity.settings_hash and _under_way(run) and _names(run, named or {}):
             other_data = (run, recorded)
     if same is None and other_data is not None:
         run, recorded = other_data
@@ -104,6 +112,11 @@ def find_run(folder: Path, identity: Identity) -> RunDir | None:
             fix="restore the data and give the same command again, or start anew with --new",
         )
     return same
+
+
+def _names(run: RunDir, named: Mapping[str, Any]) -> bool:
+    before = values(run)
+    return all(before.get(key, value) == value for key, value in named.items())
 
 
 def _under_way(run: RunDir) -> bool:

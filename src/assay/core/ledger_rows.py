@@ -73,7 +73,7 @@ COLUMNS: dict[str, Column] = {
     "seconds": Column("seconds", "the stages that are done, together"),
     "prepare_seconds": Column("seconds", "the stage prepare"),
     "plan_seconds": Column("seconds", "the stage plan"),
-    "train_stage_seconds": Column("seconds", "the stage train, with loading and saving"),
+    "train_stage_seconds": Column("seconds", "the stage train, with loading and saving; after a break its last part"),
     "train_seconds": Column("seconds", "training steps alone"),
     "evaluate_seconds": Column("seconds", "the stage evaluate"),
     "report_seconds": Column("seconds", "the stage report"),
@@ -86,7 +86,7 @@ COLUMNS: dict[str, Column] = {
     "first_token_seconds": Column("seconds", "from the prompt to the first new token, one text at a time"),
     "train_others": Column("number", "cores that other processes kept busy during training, on average"),
     "evaluate_others": Column("number", "cores that other processes kept busy during the evaluation, on average"),
-    "comparable": Column("flag", "whether both had the machine to themselves: if not, the times are not comparable"),
+    "comparable": Column("flag", "whether both had the machine to themselves; if not, the times are not comparable"),
     "sweep": Column("text", "the sweep that it was made for, or joined last"),
     "variant": Column("text", "its variant's name in that sweep"),
     "factors": Column("text", "its factors in that sweep, as JSON"),
@@ -270,9 +270,7 @@ def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, 
     took = {stage: _number(_at(stages, stage, "seconds")) for stage in STAGES}
     known = [seconds for seconds in took.values() if seconds is not None]
     others = {stage: _number(_at(stages, stage, "others")) for stage in ("train", "evaluate")}
-    quiet = [
-        found for stage in others if (found := alone(stages[stage] if others[stage] is not None else {})) is not None
-    ]
+    quiet = [alone(stages[stage] if others[stage] is not None else {}) for stage in others]
     generation = _at(summary, "generation", "cost", "tuned")
     return {
         "seconds": sum(known) if known else None,
@@ -287,7 +285,7 @@ def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, 
         "first_token_seconds": _number(_at(generation, "first_token_s")),
         "train_others": others["train"],
         "evaluate_others": others["evaluate"],
-        "comparable": int(all(quiet)) if quiet else None,
+        "comparable": 0 if False in quiet else None if None in quiet else 1,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from assay.config.load import load_experiment
 from assay.core.console import Console
-from assay.core.errors import AssayError, GuardError, InputError, Interrupted
+from assay.core.errors import AssayError, GuardError, InputError, Interrupted, MachineError
 from assay.core.files import read_json, read_lines, remove_leftovers
 from assay.core.guard import record
 from assay.core.ledger import Ledger, existing_run
@@ -83,7 +83,15 @@ def run(
             note_varied(there, varied)
             return _bring(there, work, until)
     finally:
-        Ledger(runs_dir).upsert(there)
+        _index(there, runs_dir, console)
+
+
+def _index(run: RunDir, runs_dir: Path, console: Console) -> None:
+    """Write the run's row. The ledger is an index: where it cannot be written the run itself is none the worse."""
+    try:
+        Ledger(runs_dir).upsert(run)
+    except MachineError as error:
+        console.note(f"{error.what} ({error.where}): the run goes on, and `assay runs` will read its files")
 
 
 def _bring(run: RunDir, work: Work, until: str) -> Outcome:
@@ -93,7 +101,9 @@ def _bring(run: RunDir, work: Work, until: str) -> Outcome:
             if needed(run, work, stage, asked=stage == until):
                 _refuse_changed_inputs(run, stage)
                 _perform(run, work, stage)
-                Ledger(work.runs_dir).upsert(run)  # should this process be killed, the others know how far it came
+                _index(
+                    run, work.runs_dir, work.console
+                )  # should this process be killed, the others know how far it came
                 done.append(stage)
         if until == "prepare" and done:
             stages.show_data(run)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from assay.config.load import Loaded, load_experiment
 from assay.core.console import Console
-from assay.core.identity import find_run
 from assay.core.rundir import STAGES, RunDir
 from assay.pipeline.order import needed
-from assay.pipeline.work import resolve
+from assay.pipeline.work import find, resolve
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def standing(loaded: Loaded, *, runs_dir: Path, until: str = "report") -> Standi
     """
     asked = STAGES[: STAGES.index(until) + 1]
     work = resolve(loaded, runs_dir, Console(quiet=True))
-    run = find_run(runs_dir / loaded.experiment.name, work.identity)
+    run = find(work)
     if run is None:
         return Standing(None, asked)
     first = next((stage for stage in asked if needed(run, work, stage, asked=stage == until)), None)

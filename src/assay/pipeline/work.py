@@ -84,12 +84,24 @@ def same_identity(run: RunDir, identity: Identity, overrides: Sequence[str]) -> 
         )
 
 
+def find(work: Work) -> RunDir | None:
+    """The run with this identity, if there is one.
+
+    Raises:
+        InputError: the files that it would be made from have changed while a run of them is under way.
+    """
+    data = work.loaded.experiment.data.model_dump(mode="json")
+    named = {f"data.{key}": data[key] for key in ("source", "against")}
+    named |= {f"data.split.{key}": data["split"][key] for key in ("dev", "test")}
+    return find_run(work.runs_dir / work.loaded.experiment.name, work.identity, named)
+
+
 def find_or_create(work: Work, new: bool, varied: Mapping[str, Any] | None = None) -> RunDir:
     """The run with this identity; made, whole, where there is none. One process at a time."""
     folder = work.runs_dir / work.loaded.experiment.name
     make_folder(folder)
     with FileLock(folder / ".lock"):
-        found = None if new else find_run(folder, work.identity)
+        found = None if new else find(work)
         if found is None:
             for leftover in folder.glob(".*.tmp"):
                 shutil.rmtree(leftover, ignore_errors=True)

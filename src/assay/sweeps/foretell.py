@@ -13,7 +13,7 @@ from typing import Any
 
 from assay.core.console import Console
 from assay.core.errors import InputError
-from assay.core.files import read_json
+from assay.core.files import read_json, read_lines
 from assay.core.rundir import RunDir
 from assay.sweeps.carry_out import Command, Crew
 from assay.sweeps.child import Task
@@ -125,6 +125,8 @@ def _rest(folder: Path, base: str, machine: dict[str, Any]) -> float | None:
             trained, wall = receipt["measured"]["train_seconds"], sum(receipt["wall_seconds"].values())
         except (InputError, KeyError, TypeError):  # another run's damage is for its own commands to tell
             continue
-        if same == (base, machine["processor"], machine["gpu"]) and trained:
+        # of a training that was broken off the steps count from its beginning, the wall since it went on
+        resumed = any(event.get("event") == "training resumed" for event in read_lines(path.with_name("events.jsonl")))
+        if same == (base, machine["processor"], machine["gpu"]) and trained and not resumed:
             found.append(wall - trained)
     return statistics.median(found) if found else None

@@ -100,6 +100,11 @@ class Record:
         """Where a process writes what it says; those of runs go by their keys."""
         return self.folder / "logs" / f"{name}.log"
 
+    def trainings_ahead(self) -> int:
+        """Of a search, how many trainings the trials still take: one for each seed."""
+        ahead = self.search["trials"] - self.search["tried"] if self.search else 0
+        return max(0, ahead) * len({row.seed for row in self.rows})
+
     def counts(self) -> Counter[State]:
         """How many runs stand where."""
         return Counter(row.state for row in self.rows)

@@ -60,7 +60,8 @@ def sweep(
         command: what starts a task's process.
 
     Raises:
-        InputError: the matrix does not stand, or another command is at work on a sweep of this experiment.
+        InputError: the matrix does not stand, two of its variants are one run or have other test texts, or another
+            command is at work on a sweep of this experiment.
         Interrupted: stopped by the user; the same command goes on.
     """
     console = console or Console()
@@ -147,7 +148,48 @@ def _planned(
         slots = found
     record.workers = len(slots)
     record.save()
+    _no_run_twice(record)
+    _same_test_texts(record)
     return [row for row in in_order(record.rows) if row not in lost], slots
+
+
+def _no_run_twice(record: Record) -> None:
+    """Variants whose values differ may name the same things: two folders with one base, two files with one text.
+
+    Raises:
+        InputError: two of them are one run, which cannot be held against itself.
+    """
+    owners: dict[str, Row] = {}
+    for row in record.rows:
+        if row.run is not None and (other := owners.setdefault(row.run, row)) is not row:
+            raise InputError(
+                f"{other.key} and {row.key} are one run ({row.run}): what their values name has the same content",
+                where=record.experiment,
+                fix="leave one of them out, or name the base or the data that was meant",
+            )
+
+
+def _same_test_texts(record: Record) -> None:
+    """Held-out files are the same for all, but what is made of them may depend on the training texts beside them: leaks
+    are dropped, and a text without groups is cut into blocks by the length of all.
+
+    Raises:
+        InputError: the runs could not be compared, which is said before they are trained.
+    """
+    first: tuple[Row, str] | None = None
+    for row in record.rows:
+        run = row.directory(record.runs_dir)
+        if run is None or not run.manifest.is_file():
+            continue
+        texts: str = read_json(run.manifest)["splits"]["test"]["sha256"]
+        first = first or (row, texts)
+        if texts != first[1]:
+            raise InputError(
+                f"{first[0].key} and {row.key} have other test texts, and could not be compared",
+                where=f"{first[0].run}/data and {row.run}/data",
+                fix="give the texts groups of their own (data.group), and take out training texts that stand in the "
+                "held-out files too",
+            )
 
 
 def _refitted(record: Record, wish: Workers, slots: list[Slot]) -> list[Slot]:
@@ -169,8 +211,7 @@ def _refitted(record: Record, wish: Workers, slots: list[Slot]) -> list[Slot]:
 
 def _ahead(record: Record) -> int:
     """How many runs are to be done, as far as that can be said; one at least, to be shown."""
-    left = sum(row.state != "done" for row in record.rows)
-    return max(1, left + (record.search["trials"] - record.search["tried"] if record.search else 0))
+    return max(1, sum(row.state != "done" for row in record.rows) + record.trainings_ahead())
 
 
 def budget() -> int:

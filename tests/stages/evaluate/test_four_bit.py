@@ -82,5 +82,5 @@ def test_a_session_by_hand_is_beside_4_bit(run, which, tmp_path):
 
 
 def test_stored_base_scores_are_another_thing_in_4_bit(run):
-    plan = read_json(run.plan)
-    assert _setting(plan, four_bit=True) != _setting(plan, four_bit=False)
+    decisions = read_json(run.plan)["decisions"]
+    assert _setting(decisions, four_bit=True) != _setting(decisions, four_bit=False)

@@ -20,6 +20,7 @@ from assay.core.errors import GuardError
 from assay.core.store import Store
 from assay.model.generate import Generation
 from assay.model.registry import locate
+from assay.stages.evaluate import models
 from assay.stages.evaluate.generations import Arm
 from assay.stages.evaluate.harness import Metric
 from assay.stages.evaluate.models import Measured, Setting, of_base, probe_base, shared_of
@@ -112,7 +113,7 @@ def test_the_next_run_measures_nothing_again_but_a_few_texts_as_a_check(made: Ma
         ({"window": 64}, {p for p in ALL if p.startswith("scores")}),
         ({"smallest_effect": 0.3}, set()),
         ({"plan": PLAN | {"steps": 7}}, set()),
-        ({"plan": PLAN | {"machine": {"processor": "other", "gpu": None}}}, set(ALL)),
+        ({"plan": PLAN | {"machine": {"processor": "other", "gpu": None}}}, set()),  # where it was planned is no matter
         ({"plan": PLAN | {"decisions": PLAN["decisions"] | {"threads": 2}}}, set(ALL)),
     ],
     ids=["rows", "prompts", "examples", "decoding", "stretches", "window", "judgement", "steps", "machine", "threads"],
@@ -121,6 +122,15 @@ def test_what_was_not_asked_before_is_measured_anew(made: Made, changed: dict[st
     base = Watched()
     base.of(*made("one"))
     assert set(ALL) - set(kinds(base.of(*made("two", **changed))[0])) == anew
+
+
+@pytest.mark.parametrize("which", ["processor", "gpu_name"])
+def test_another_machine_measures_anew(made: Made, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    """A runs directory may be shared by machines: times, and the last digits of scores, are each machine's own."""
+    base = Watched()
+    base.of(*made("one"))
+    monkeypatch.setattr(models, which, lambda *device: "another")
+    assert kinds(base.of(*made("two"))[0]) == []
 
 
 @pytest.mark.parametrize("name", ["scores.parquet", "generations.parquet", "cost.json", "recital.json", "about.json"])

@@ -19,11 +19,13 @@ from transformers import PreTrainedModel
 from assay.core.console import Console
 from assay.core.errors import GuardError, InputError
 from assay.core.files import read_json, sha256_json
+from assay.core.machine import processor
 from assay.core.rundir import RunDir
 from assay.core.store import Store
 from assay.guards import scoring
 from assay.model.attention import NAME as ATTENTION
 from assay.model.generate import generate, room
+from assay.model.probe import gpu_name
 from assay.model.registry import BaseRef
 from assay.model.score import Nats, Reading, Scorer, item_readings
 from assay.stages.evaluate import harness, measure, memorisation
@@ -222,15 +224,16 @@ def shared_of(at: Setting, tokenizer: TextTokenizer) -> Shared:
         "base": at.base.hash, "tokenizer": tokenizer.sha256, "template": tokenizer.template_sha256,
         "attention": ATTENTION, "versions": [torch.__version__, transformers.__version__, tokenizers.__version__],
     }  # fmt: skip
-    return Shared(at.store, at.run.path.name, setting | _setting(at.plan, at.protocol.four_bit), at.console)
+    # of this machine: the plan may have been made on another
+    here = {"processor": processor(), "gpu": gpu_name(at.decisions["device"])}
+    setting |= here | _setting(at.decisions, at.protocol.four_bit)
+    return Shared(at.store, at.run.path.name, setting, at.console)
 
 
-def _setting(plan: dict[str, Any], four_bit: bool) -> dict[str, Any]:
-    """What of the machine and its decisions may move a score: its last digits, or in 4 bit all of them."""
-    d = plan["decisions"]
+def _setting(decisions: dict[str, Any], four_bit: bool) -> dict[str, Any]:
+    """What of the plan's decisions may move a score: its last digits, or in 4 bit all of them."""
     return {
-        "dtype": d["precision"]["value"], "device": d["device"], "threads": d["threads"],
-        "processor": plan["machine"]["processor"], "gpu": plan["machine"]["gpu"],
+        "dtype": decisions["precision"]["value"], "device": decisions["device"], "threads": decisions["threads"],
         "four_bit": metadata.version("bitsandbytes") if four_bit else None,
     }  # fmt: skip
 

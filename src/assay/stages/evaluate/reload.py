@@ -1,11 +1,12 @@
 """The fresh-reload check's other process: load what was saved, score a few texts, print their NLL.
 
-Run as ``python -m assay.stages.evaluate.reload`` with a JSON request on standard input.
+Run as ``python -m assay.stages.evaluate.reload PARENT`` with a JSON request on standard input; it ends with its parent.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 
 from assay.core.console import Console
 from assay.core.errors import AssayError
+from assay.core.signals import end_with
 
 
 def in_new_process(request: dict[str, Any]) -> list[float] | str:
     """The NLL of each text by the saved model in a process of its own, or why it could not be loaded."""
     done = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-m", "assay.stages.evaluate.reload"],
+        [sys.executable, "-P", "-W", "ignore", "-m", "assay.stages.evaluate.reload", str(os.getpid())],
         input=json.dumps(request), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:
@@ -30,6 +32,7 @@ def in_new_process(request: dict[str, Any]) -> list[float] | str:
 
 def main() -> int:
     """Answer one request from standard input."""
+    end_with(int(sys.argv[1]))
     import torch
 
     from assay.model import adapters
