@@ -29,7 +29,7 @@ from assay.model.generate import check_supported
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
 from assay.model.session import open_session
-from assay.stages.decode.choose import Candidate, Choice, Confirmation, choose, compared, confirm
+from assay.stages.decode.choose import Candidate, Choice, Confirmation, choose, compared, confirm, with_loops
 from assay.stages.decode.laboratory import Laboratory, Tried
 from assay.stages.decode.measure import Reference, human_row, measured
 from assay.stages.decode.prompts import Case, Source, check_apart
@@ -41,6 +41,7 @@ TIMED_PROMPTS = 4
 # the numbers of a setting, each with its unit
 NUMBERS = {
     "loop": "share of texts",
+    "groups_with_loop": "share of groups with any",
     "ends_in_loop": "share of texts",
     "repeated_4": "share of 4-grams of words",
     "distinct_1": "different ÷ all words",
@@ -180,6 +181,7 @@ def _row(tried: Tried, reference: Reference) -> Table:
     """A setting's numbers: each with its mean over groups and the interval of that, or why there is none."""
     most = tried.setting.decoding.max_new_tokens
     groups = measured(tried.outputs, reference, most)
+    groups["groups_with_loop"] = {group: float(share > 0) for group, share in groups["loop"].items()}
     return {
         "name": tried.setting.name,
         "words": str(tried.setting.decoding),
@@ -199,6 +201,9 @@ def _cell(groups: Mapping[str, float], name: str, *, drawn: bool) -> Table:
         why = "nothing is drawn: the same text each time" if name == "similarity" and not drawn else "no text has it"
         return {"mean": None, "low": None, "high": None, "groups": 0, "reason": why}
     values = list(groups.values())
+    if name == "groups_with_loop":
+        _, low, high = with_loops(groups)
+        return {"mean": fmean(values), "groups": len(values), "low": low, "high": high, "reason": None}
     found = t_interval(values)
     ends: Table = {"low": None, "high": None, "reason": None}
     if isinstance(found, Undefined):
