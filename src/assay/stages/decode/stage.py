@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from assay.config.decode import DEFAULT, GREEDY, expand
+from assay.config.decode import GREEDY, expand, references
 from assay.config.schema import Experiment
 from assay.config.values import HELD_OUT
 from assay.core.console import Console
@@ -104,12 +104,13 @@ def decode(
     first = at.tries(choosing, settings, "choosing")
     rows = [_row(one, reference) for one in first]
     choice = choose([Candidate(r["name"], r["groups"]["loop"], r["groups"]["distance"]) for r in rows], d.max_loops)
-    finalists = [s for s in settings if s.name in (choice.name, GREEDY, DEFAULT)]
+    against = references(d, experiment.evaluate.decoding.decoding(), settings)
+    finalists = [s for s in settings if s.name in (choice.name, *against)]
     if confirming and d.confirm == HELD_OUT:
         note_look(looks, read_manifest(run.manifest_rows)["test"], run=run.path.name, weights=weights, what="decode")
     second = at.tries(confirming, finalists, "confirming") if confirming else []
     again = [_row(one, reference) for one in second]
-    said = _confirmed(choice, again, d.max_loops)
+    said = _confirmed(choice, again, against, d.max_loops)
     table = {
         "schema": SCHEMA,
         "time": now(),
@@ -168,12 +169,12 @@ def _where(key: str, named: str | list[str]) -> str | None:
     return None if named == HELD_OUT else key
 
 
-def _confirmed(choice: Choice, again: Sequence[Table], max_loops: float) -> Confirmation:
+def _confirmed(choice: Choice, again: Sequence[Table], against: Sequence[str], max_loops: float) -> Confirmation:
     if not again:
         return Confirmation(None, "not confirmed on other prompts: none were given", [])
     own = {row["name"]: row["groups"] for row in again}
     chosen = own.pop(choice.name)
-    reference = next((name for name in (GREEDY, DEFAULT) if name in own), None)
+    reference = next((name for name in against if name in own), None)
     return confirm(choice.name, chosen["loop"], compared(chosen, own), max_loops=max_loops, reference=reference)
 
 
