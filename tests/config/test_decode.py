@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.config.decode import DecodingConfig, expand
+from assay.config.decode import DecodingConfig, expand, references
 from assay.config.load import Loaded, load_text, resolved_yaml
 from assay.core.errors import InputError
 from assay.core.records import BARE, Decoding, Setting
@@ -80,6 +80,18 @@ def test_named_settings_and_templates_join_in() -> None:
     assert found["careful"].put("{prompt} and {more}") == "{prompt} and {more}"
 
 
+def test_a_setting_keeps_the_name_that_it_was_given() -> None:
+    """Where the grid has it too, or it is what the choice is held against, it is tried once, under the user's name."""
+    section = "{grid: {temperature: [0.5, 1]}, settings: {warm: {temperature: 1}, sure: {temperature: 0}}}"
+    assert list(settings(section)) == ["sure", "default", "temperature 0.5", "warm"]
+    experiment = load(section).experiment
+    default = experiment.evaluate.decoding.decoding()
+    assert references(experiment.decode, default, expand(experiment.decode, default)) == ["sure", "default"]
+    frozen = load("{}", "evaluate.decoding.temperature=0").experiment
+    default = frozen.evaluate.decoding.decoding()
+    assert references(frozen.decode, default, expand(frozen.decode, default)) == ["greedy"]
+
+
 def test_a_value_alone_is_a_list_of_one() -> None:
     assert settings("{grid: {temperature: 1}}") == settings("{grid: {temperature: [1]}}")
 
@@ -96,6 +108,7 @@ def test_a_value_alone_is_a_list_of_one() -> None:
         ("{settings: {greedy: {temperature: 0}}}", "has the name 'greedy'"),
         ("{settings: {a: {}}}", "holds no keys"),
         ("{settings: {temperature 1: {temperature: 0.5}}, grid: {temperature: [1]}}", "are called 'temperature 1'"),
+        ("{settings: {a: {temperature: 0}, b: {temperature: 0, top_p: 0.5}}}", "under two names, 'a' and 'b'"),
         ("{grid: {temperature: []}}", "decode.grid.temperature is an empty list"),
         ("{grid: {temperature: [-1]}}", "decode.grid.temperature holds -1, which is not allowed"),
         ("{grid: {beams: [1.5]}}", "decode.grid.beams holds 1.5, which is not allowed"),

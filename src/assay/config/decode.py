@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
@@ -214,7 +214,8 @@ class DecodeConfig(Section):
     )
     settings: Annotated[dict[str, dict[str, int | float]], PlainValidator(_settings)] = Field(
         default_factory=dict,
-        description="More settings under names of their own; a key that is left out is as in `evaluate.decoding`.",
+        description="More settings under names of their own, which they keep where the grid has them too; a key that "
+        "is left out is as in `evaluate.decoding`.",
         json_schema_extra={"allowed": "names, each with keys of `evaluate.decoding`"},
     )
     templates: Annotated[dict[str, str], PlainValidator(_templates)] = Field(
@@ -258,15 +259,18 @@ class DecodeConfig(Section):
 def expand(decode: DecodeConfig, default: Decoding) -> list[Setting]:
     """The settings that are tried: greedy, `evaluate.decoding`, the grid's, then the named ones; none twice.
 
+    One with a name in `decode.settings` keeps it, also where it is a point of the grid, greedy or `evaluate.decoding`.
+
     Raises:
-        PydanticCustomError: a setting contradicts itself, or two have one name.
+        PydanticCustomError: a setting contradicts itself, two have one name, or one has two in `decode.settings`.
     """
-    start = replace(default, max_new_tokens=decode.max_new_tokens)
-    greedy = Decoding(decode.max_new_tokens, 0.0, 1.0)
-    tried: list[tuple[str | None, Decoding, str]] = [(GREEDY, greedy, BARE), (DEFAULT, start, BARE)]
+    always = _always(decode, default)
+    start = always[DEFAULT]
+    tried: list[tuple[str | None, Decoding, str]] = [(name, one, BARE) for name, one in always.items()]
     tried += _grid(decode, start)
-    named: dict[str, dict[str, Any]] = decode.settings
-    tried += [(name, replace(start, **keys), BARE) for name, keys in named.items()]
+    settings: dict[str, dict[str, Any]] = decode.settings
+    tried += [(name, replace(start, **keys), BARE) for name, keys in settings.items()]
+    named = _names({name: replace(start, **keys).plain for name, keys in settings.items()})
     found: dict[tuple[Decoding, str], Setting] = {}
     for name, decoding, template in tried:
         mistake = decoding.mistake()
@@ -277,7 +281,8 @@ def expand(decode: DecodeConfig, default: Decoding) -> list[Setting]:
             )
         frame = decode.templates.get(template, PROMPT)
         if (decoding.plain, template) not in found:
-            called = name or _name(decoding, template, decode.max_new_tokens)
+            own = named.get(decoding.plain) if template == BARE else None
+            called = own or name or _name(decoding, template, decode.max_new_tokens)
             if called in {one.name for one in found.values()}:
                 raise problem(
                     f"decode: two settings are called {called!r}", "decode.settings", "decode.grid",
@@ -285,6 +290,30 @@ def expand(decode: DecodeConfig, default: Decoding) -> list[Setting]:
                 )  # fmt: skip
             found[decoding.plain, template] = Setting(called, decoding.plain, template, frame)
     return list(found.values())
+
+
+def references(decode: DecodeConfig, default: Decoding, settings: Sequence[Setting]) -> list[str]:
+    """What greedy decoding and `evaluate.decoding` are called among the settings of `expand`: one name or two."""
+    bare = {one.decoding: one.name for one in settings if one.template == BARE}
+    return list(dict.fromkeys(bare[one.plain] for one in _always(decode, default).values()))
+
+
+def _always(decode: DecodeConfig, default: Decoding) -> dict[str, Decoding]:
+    """What the chosen setting is held against, and so is always tried."""
+    start = replace(default, max_new_tokens=decode.max_new_tokens)
+    return {GREEDY: Decoding(decode.max_new_tokens, 0.0, 1.0), DEFAULT: start}
+
+
+def _names(settings: Mapping[str, Decoding]) -> dict[Decoding, str]:
+    """The name that each setting was given."""
+    found: dict[Decoding, str] = {}
+    for name, decoding in settings.items():
+        if found.setdefault(decoding, name) != name:
+            raise problem(
+                f"decode.settings has one setting under two names, {found[decoding]!r} and {name!r}",
+                "decode.settings", fix="leave one of them out, or let them differ",
+            )  # fmt: skip
+    return found
 
 
 def _grid(decode: DecodeConfig, start: Decoding) -> Iterator[tuple[str | None, Decoding, str]]:

@@ -106,6 +106,8 @@ def one_change(
     data: Rows | None,
     lengths: tuple[Length, Length],
     along: Mapping[str, str] | None = None,
+    besides: Mapping[str, str] | None = None,
+    fix: str | None = None,
 ) -> GuardRecord:
     """Do two runs differ in one thing, so that the difference can be put down to it?
 
@@ -119,17 +121,25 @@ def one_change(
         lengths: how long each was trained.
         along: keys that follow another one of `changes` by a rule, and the rule in words; they are no change of their
             own.
+        besides: what was computed otherwise, as by another version of a library, with both values in words: it should
+            move the result by rounding alone, and so is no change, but a warning.
+        fix: what to do about one of `changes`, where that is known.
     """
     held = _held(lengths) if data else None
     counted = set(changes) - (LENGTH if data and held else set())
     what = [*sorted(counted), *(["the training data"] if data else [])]
     measured = {
         "changes": sorted(counted), "harmless": sorted(harmless), "along": dict(along or {}),
+        "besides": dict(besides or {}),
         "data": data and {"rows": list(data.counts), "common": data.common, "nested": data.nested},
         "steps": [one.steps for one in lengths], "epochs": [one.epochs for one in lengths], "held": held,
     }  # fmt: skip
 
     def found(status: Status, why: str, fix: str | None = None) -> GuardRecord:
+        if besides:
+            told = named([f"{key} ({values})" for key, values in besides.items()], most=len(besides))
+            verb = "differs" if len(besides) == 1 else "differ"
+            status, why = worst([status, "warn"]), f"{why}; {told} {verb} too, which should be no more than rounding"
         return record("one-change", status, why, measured=measured, threshold={"changes": 1}, fix=fix)
 
     if data and not data.nested:
@@ -140,7 +150,11 @@ def one_change(
         why = f"{count(len(what), 'thing')} differ: {named(what, most=6)}"
         if data and counted & LENGTH:
             why += f" ({_lengths(lengths)}: neither equal steps nor equal epochs)"
-        return found("fail", why, more_data(data, lengths) if data else None)
+        fixes = [
+            fix,
+            more_data(data, lengths) if data else "change one key at a time" if len(what) > 2 and fix else None,
+        ]
+        return found("fail", why, "; ".join(filter(None, fixes)) or None)
     if not what:
         what_else = "their training seed alone" if "seed" in harmless else "nothing that decides the result"
         return found("pass", f"the runs differ in {what_else}")

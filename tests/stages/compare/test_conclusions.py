@@ -147,6 +147,19 @@ def test_timings(make: Make) -> None:
     assert none(said(make("g"), make("h", BETTER)), "How fast")
 
 
+def test_timings_with_one_reason_have_one_sentence_however_many_cores_were_busy(make: Make) -> None:
+    changed: list[dict[str, Any]] = [{"others": busy} for busy in (0.5, 1.1, 2.0)]
+    changed += [{"machine": {"cores": cores}} for cores in (4, 8)]
+    runs = [
+        make(name, [bits - 0.01 * n for bits in BETTER], **own)
+        for n, (name, own) in enumerate(zip("bcdef", changed, strict=True))
+    ]
+    found = said(make("a"), *runs)
+    that(found, "How fast b, c and d are says nothing beside the others", "the machine was shared")
+    that(found, "How fast e and f are says nothing beside the others", "another machine")
+    assert sum("How fast" in sentence for sentence in found) == 2
+
+
 def test_precisions_and_failures(make: Make) -> None:
     found = said(make("a"), make("b", BETTER, settings={"dtype": "bf16"}), failed=(Failed("c", "out of memory"),))
     that(found, "a in fp32; b in bf16", "may be rounding")

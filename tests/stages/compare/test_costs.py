@@ -187,6 +187,13 @@ def test_lines_of_other_development_texts_are_not_laid_over_each_other(make: Mak
     assert all(found.loss)
 
 
+def test_losses_on_other_training_texts_are_not_laid_over_each_other(make: Make) -> None:
+    """The rows of one are a part of the other's; both have the same development texts."""
+    found = curves([[make(train=TRAIN[:3])], [make()]])
+    assert (found.loss, found.no_loss) == (((), ()), "the training texts are not the same")
+    assert all(found.dev)
+
+
 def test_another_template_is_among_the_differences(make: Make) -> None:
     other = make(changed={"data": IDENTITY["data"] | {"chat_template": '"x"'}})
     assert [row.key for row in changes([[make()], [other]]).rows if row.kind == "setting"] == ["data.chat_template"]

@@ -229,6 +229,21 @@ def test_an_entrys_value_is_the_mean_over_its_seeds_with_their_spread(make: Make
     assert IDENTITY["seed"] == 1
 
 
+def test_forgetting_is_of_one_text_for_all_seeds(make: Make) -> None:
+    """Seeds lose 0.06 and 0.02 of en, 0 and 0.05 of sv: en lost most, 0.04; each seed's own worst would be 0.055."""
+    runs = [make(f"seed{n}", changed={"seed": n}) for n in range(2)]
+    for run, lost in zip(runs, ({"en": 0.06, "sv": 0.0}, {"en": 0.02, "sv": 0.05}), strict=True):
+        summary = read_json(run.summary)
+        text = summary["forgetting"]["texts"][0]
+        summary["forgetting"]["texts"] = [
+            text | {"name": name, "mean": -own, "low": -own - 0.01, "high": -own + 0.01} for name, own in lost.items()
+        ]
+        write_json(run.summary, summary)
+    found = measure(entry(*runs))["forgetting"]
+    assert (found.value, found.by_seed) == (pytest.approx(0.04), pytest.approx((0.06, 0.02)))
+    assert "(en, what lost most)" in found.source
+
+
 def test_forgetting_of_other_texts_may_not_stand_beside_each_other(make: Make) -> None:
     one, two = make("one"), make("two")
     summary = read_json(two.summary)

@@ -120,7 +120,34 @@ def test_a_precision_that_the_plans_chose_otherwise_is_a_change(make: Make) -> N
     found = one_change(one, other)
     assert found.status == "fail"
     assert "adapter.rank, train.precision (auto, chosen otherwise)" in found.why
+    assert found.fix == "set train.precision to bf16 or fp32 and run the other one again"
     # where it was asked for it is the key that differs
     asked = make(train=TRAIN | {"precision": "fp32"})
     write_json(asked.run.plan, {"decisions": {"precision": {"value": "fp32"}}})
     assert one_change(one, asked).measured["changes"] == ["train.precision"]
+
+
+def computed(run: Measured, device: str, kernels: str, torch: str) -> Measured:
+    write_json(run.run.plan, {"decisions": {"device": device, "kernels": {"value": kernels}}})
+    write_json(run.run.receipt, {"versions": {"torch": torch, "transformers": "5.2"}})
+    return run
+
+
+def test_what_computed_the_runs_is_no_change_and_is_named_with_a_warning(make: Make) -> None:
+    one = computed(make(), "cpu", "own", "2.12")
+    changed = {"adapter": ADAPTER | {"rank": 16}, "train": TRAIN | {"kernels": "liger", "device": "cuda"}}
+    found = one_change(one, computed(make(**changed), "cuda", "liger", "2.13"))
+    assert (found.status, found.measured["changes"]) == ("warn", ["adapter.rank"])
+    assert found.why == (
+        "the runs differ in adapter.rank; torch (2.12 and 2.13), train.device (cpu and cuda), "
+        "train.kernels (own and liger) differ too, which should be no more than rounding"
+    )
+    alone = one_change(one, computed(make(), "cpu", "own", "2.13"))
+    assert alone.status == "warn"
+    assert "nothing that decides the result; torch (2.12 and 2.13) differs too" in alone.why
+    # another wish that came to the same
+    same = one_change(one, computed(make(train=TRAIN | {"kernels": "own"}), "cpu", "own", "2.12"))
+    assert (same.status, same.measured["harmless"]) == ("pass", ["train.kernels"])
+    two = one_change(one, computed(make(adapter=ADAPTER | {"rank": 16, "kind": "x"}), "cuda", "own", "2.12"))
+    assert two.status == "fail"
+    assert "train.device (cpu and cuda)" in two.why

@@ -144,6 +144,9 @@ def test_a_tie_is_said_and_not_broken(make: Make) -> None:
     assert (
         "a and b are equally good under your weights (overall 0.50 of 1), so that none is chosen" in found.sentences[0]
     )
+    said = found.sentences[1].replace("\u00a0", " ")
+    assert re.match(r"measured values redrawn within their uncertainty choose [ab] in \d+ % of the cases \([ab] ", said)
+    assert said.endswith("(entries without a known spread of training memory are taken as measured)")
 
 
 def test_a_difference_that_chance_could_make_is_told(make: Make) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.stages.decode.choose import Candidate, choose, compared, confirm
+from assay.stages.decode.choose import Candidate, choose, compared, confirm, looping, with_loops
 
 EIGHT = [f"g{n}" for n in range(8)]
 
@@ -42,14 +42,15 @@ def test_how_many_others_may_lie_as_near_is_told() -> None:
     settings = {"near": near, "same": same, "far": [own + 2 for own in near]}
     found = choose([Candidate(name, over(*[0] * 8), over(*own)) for name, own in settings.items()], 0.05)
     assert found.name == "near"
-    assert found.why.endswith("; 1 of the 2 others is not shown to be further off")
+    assert "; 1 of the 2 others is not shown to be further off; 0 of 8 groups" in found.why
     shown = choose([Candidate(name, over(*[0] * 8), over(*settings[name])) for name in ("near", "far")], 0.05)
     assert "further off" not in shown.why
 
 
 def test_where_all_loop_the_one_that_loops_least_is_taken_and_said_to() -> None:
     found = choose([Candidate("a", over(1, 1), over(1, 1)), Candidate("b", over(1, 0.5), over(9, 9))], 0.05)
-    assert (found.name, found.loops_too) == ("b", True)
+    assert (found.name, found.loops_too, found.unjudged) == ("b", True, False)
+    assert found.why.startswith("none loops in at most 5 % of its texts; it loops least; 2 of 2 groups have a loop")
     assert "b" not in found.dropped
 
 
@@ -59,7 +60,9 @@ def test_a_setting_whose_texts_cannot_be_judged_is_not_chosen() -> None:
                     Candidate("good", over(0, 0), over(2, 2))], 0.05)  # fmt: skip
     assert found.name == "good"
     assert set(found.dropped) == {"silent", "half"}
-    assert choose([Candidate("silent", over(0, 0), {})], 0.05).loops_too
+    alone = choose([Candidate("silent", over(0, 0), {}), Candidate("loud", over(1, 1), over(1, 1))], 0.05)
+    assert (alone.name, alone.loops_too, alone.unjudged) == ("silent", False, True)
+    assert alone.why.startswith("none that loops in at most 5 % of its texts can be held against human ones")
 
 
 @given(
@@ -79,6 +82,20 @@ def test_no_setting_above_the_threshold_is_chosen_while_one_is_below(
         assert distance == min(own[1] for own in below)
     else:
         assert loops == min(own[0] for own in settings)
+
+
+def test_the_share_of_looping_groups_has_an_exact_interval() -> None:
+    """None of six leaves 1 - 0.025^(1/6) of all; a twentieth takes log 0.025 ÷ log 0.95 groups."""
+    assert with_loops(over(*[0] * 6)) == (0, 0.0, pytest.approx(1 - 0.025 ** (1 / 6)))
+    assert looping(over(*[0] * 6), 0.05) == (
+        "0 of 6 groups have a loop, 95 % interval 0 to 46 %: "
+        "so few groups cannot show a share of at most 5 %, which takes 72 without a loop"
+    )
+    assert "so few" in looping(over(*[0] * 71), 0.05)
+    assert looping(over(*[0] * 72), 0.05) == "0 of 72 groups have a loop, 95 % interval 0 to 5 %"
+    assert looping(over(0.5, *[0] * 71), 0.05).startswith("1 of 72 groups have a loop, 95 % interval 0 to 7 %")
+    assert looping(over(0, 0), 0.0).endswith("so few groups cannot show a share of at most 0 %")
+    assert "so few" not in looping(over(1, 0), 1.0)
 
 
 def verdict(chosen: dict, others: dict, **more):  # type: ignore[no-untyped-def,type-arg]
@@ -113,6 +130,7 @@ def test_loops_on_the_other_prompts_are_not_confirmed() -> None:
     found = verdict(flat(0.2, 1.0), {"greedy": flat(0.9, 9.0)})
     assert found.confirmed is False
     assert "20 % of the texts" in found.sentence
+    assert "; 8 of 8 groups have a loop" in found.sentence
 
 
 def test_better_in_one_and_worse_in_the_other_is_not_confirmed() -> None:

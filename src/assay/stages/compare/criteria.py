@@ -141,21 +141,27 @@ def _adherence(side: Sequence[Measured]) -> dict[str, Criterion]:
 
 
 def _forgetting(side: Sequence[Measured]) -> Criterion:
-    """The change in bits per byte on the text that lost most, of those named in the experiment or else of all."""
-    kind, worst, held = KINDS["forgetting"], list[Json](), set[str]()
+    """The change in bits per byte on the text that lost most, of those named in the experiment or else of all.
+
+    It is one text for all seeds, which loses most in their mean: the mean over each seed's own worst would be greater
+    than what any text loses.
+    """
+    kind, runs = KINDS["forgetting"], list[dict[str, Json]]()
     for run in side:
         texts = [t for t in (run.summary.get("forgetting") or {}).get("texts", []) if t.get("mean") is not None]
         texts = [t for t in texts if t["named"]] or texts
         if not texts:
             return nothing(kind, "no text to retain was measured (evaluate.retain)")
-        held |= {str(text["name"]) for text in texts}
-        worst.append(min(texts, key=lambda t: t["mean"] / t["base_bpb"]))
-    cells = [_worse(text) for text in worst]
-    names = ", ".join(dict.fromkeys(str(text["name"]) for text in worst))
+        runs.append({str(text["name"]): text for text in texts})
+    names = [name for name in runs[0] if all(name in run for run in runs)]
+    if not names:
+        return nothing(kind, "no text to retain was measured with every seed (evaluate.retain)")
+    worst = min(names, key=lambda name: sum(run[name]["mean"] / run[name]["base_bpb"] for run in runs))
+    cells = [_worse(run[worst]) for run in runs]
     return from_cells(
-        kind, cells, source=f"more bits per byte than the base on general text ({names}, what lost most), of "
-        f"{count(worst[0]['n_groups'], 'text')}", n=worst[0]["n_groups"],
-        basis={"base": side[0].identity["base"]["hash"][:12], "general texts": listed(sorted(held))}, enough=0.0,
+        kind, cells, source=f"more bits per byte than the base on general text ({worst}, what lost most), of "
+        f"{count(runs[0][worst]['n_groups'], 'text')}", n=runs[0][worst]["n_groups"],
+        basis={"base": side[0].identity["base"]["hash"][:12], "general texts": listed(sorted(names))}, enough=0.0,
     )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def curves(sides: Sequence[Sequence[Measured]]) -> Curves:
     no_dev, no_loss = _other_dev_texts(sides), None
     if len({run.settings["tokenizer_sha256"] for side in sides for run in side}) > 1:
         no_loss = "the loss is per token, and the tokenizers differ"
+    elif _other_texts("train", sides):
+        no_loss = "the training texts are not the same"
     read = [[_lines(run) for run in side] for side in sides]
     return Curves(
         empty if no_dev else tuple(_over_seeds([run["dev"] for run in side]) for side in read),
@@ -66,13 +68,18 @@ def curves(sides: Sequence[Sequence[Measured]]) -> Curves:
 
 def _other_dev_texts(sides: Sequence[Sequence[Measured]]) -> str | None:
     """Why the development texts' numbers may not stand beside each other."""
-    runs = [side[0] for side in sides]
-    splits = [(read_json(run.run.manifest) if run.run.manifest.is_file() else {}).get("splits", {}) for run in runs]
-    if len({part.get("dev", {}).get("sha256") for part in splits}) > 1:
+    if _other_texts("dev", sides):
         return "the development texts are not the same"
-    if len({run.settings["window"] for run in runs}) > 1:
+    if len({side[0].settings["window"] for side in sides}) > 1:
         return "the development texts were read in other windows"
     return None
+
+
+def _other_texts(split: str, sides: Sequence[Sequence[Measured]]) -> bool:
+    """Whether the entries have other texts in a split."""
+    manifests = [side[0].run.manifest for side in sides]
+    splits = [(read_json(path) if path.is_file() else {}).get("splits", {}) for path in manifests]
+    return len({part.get(split, {}).get("sha256") for part in splits}) > 1
 
 
 def _lines(run: Measured) -> dict[str, dict[float, tuple[float, float, float]]]:

@@ -23,6 +23,7 @@ SHOWN_PROMPTS, TEXT_LIMIT = 3, 700
 # key: name, what it says to a newcomer, whether it is a share, decimals
 COLUMNS = {
     "loop": ("Loops", "texts that say one thing over and over", True, 0),
+    "groups_with_loop": ("Groups with a loop", "groups of prompts with any", True, 0),
     "repeated_4": ("Repetition", "runs of four words that come again", True, 1),
     "distinct_1": ("Variety", "different words of all", True, 0),
     "bits_per_byte": ("Surprise", "bits per byte, by the base model", False, 2),
@@ -100,6 +101,7 @@ def _head(table: Json) -> Json:
     return {
         "chosen": choice["name"], "words": _words(table), "why": choice["why"], "word": word, "css": css, "sign": sign,
         "sentence": said["sentence"], "loops_too": choice["loops_too"],
+        "unjudged": choice.get("unjudged", False),  # an older table does not tell the two apart
         "on": _where(table["prompts"]), "again": _where(table["confirm"]) if table["confirm"]["prompts"] else None,
     }  # fmt: skip
 
@@ -117,6 +119,7 @@ def _where(about: Json) -> str:
 
 def _table(table: Json, rows: Sequence[Json], columns: dict[str, tuple[str, str, bool, int]]) -> Json:
     human = table["human"]["numbers"]
+    columns = {key: column for key, column in columns.items() if key in table["numbers"]}  # an older table has fewer
     return {
         "columns": [(name, meaning) for name, meaning, _, _ in columns.values()],
         "human": [_value(human.get(key), share, digits) for key, (_, _, share, digits) in columns.items()]

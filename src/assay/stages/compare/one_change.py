@@ -16,6 +16,9 @@ from assay.guards.comparison import Length, Rows
 from assay.stages.compare.measured import Measured
 
 Json = dict[str, Any]
+_LIBRARIES = ("torch", "transformers")
+# Keys that say how to compute and not what, and the plan's decision that came of each.
+_COMPUTED = {"train.device": "device", "train.kernels": "kernels"}
 
 
 def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) -> GuardRecord:
@@ -31,27 +34,49 @@ def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) 
     """
     one, two = (dict(flat(run.identity)) for run in (first, other))
     along = _along(one, two)
-    differing = (differences(one, two) - along.keys()) | _decided(first, other)
+    precisions, besides = _precisions(first, other), _besides(first, other)
+    differing = differences(one, two) - along.keys()
+    wishes = differing & _COMPUTED.keys()  # what came of them counts
+    differing = (differing - wishes) | ({"train.precision (auto, chosen otherwise)"} if precisions else set())
     of_data = {key for key in differing if key.startswith("data.")}
     same = first.identity["data"]["content"] == other.identity["data"]["content"] and not of_data
     data = None if same else rows(first.run, other.run)
     # keys of the data section matter by what they made of the texts, and that is looked at itself
-    harmless = {key for key in of_data if data is None}
+    harmless = {key for key in of_data if data is None} | (wishes - besides.keys())
     # a chat template leaves the texts alone, and changes what the model reads
     template = {"data.chat_template"} & differing
     return comparison.one_change(
         (differing - of_data) | template, (harmless - template) | ({"seed"} if seeds_differ else set()), data=data,
-        lengths=(length(first.training), length(other.training)), along=along,
+        lengths=(length(first.training), length(other.training)), along=along, besides=besides,
+        fix=f"set train.precision to {' or '.join(precisions)} and run the other one again" if precisions else None,
     )  # fmt: skip
 
 
-def _decided(first: Measured, other: Measured) -> set[str]:
-    """The precision, where the plans chose another one: by the machine's speed, so that no setting need differ."""
-    found = [read_json(run.run.plan)["decisions"] if run.run.plan.is_file() else {} for run in (first, other)]
-    values = [(own.get("precision") or {}).get("value") for own in found]
+def _precisions(first: Measured, other: Measured) -> list[str]:
+    """The precisions, where the plans chose other ones: by the machine's speed, so that no setting need differ."""
+    found = [_value(_decisions(run).get("precision")) for run in (first, other)]
     wished = [run.identity["train"].get("precision") for run in (first, other)]
-    apart = None not in values and values[0] != values[1] and wished[0] == wished[1]
-    return {"train.precision (auto, chosen otherwise)"} if apart else set()
+    apart = None not in found and found[0] != found[1] and wished[0] == wished[1]
+    return [str(value) for value in found] if apart else []
+
+
+def _besides(first: Measured, other: Measured) -> dict[str, str]:
+    """What computed the runs, where it is on record for both and not the same: libraries, device and kernels."""
+    receipts = [read_json(run.run.receipt) if run.run.receipt.is_file() else {} for run in (first, other)]
+    plans = [_decisions(run) for run in (first, other)]
+    found = {name: [(own.get("versions") or {}).get(name) for own in receipts] for name in _LIBRARIES}
+    found |= {key: [_value(own.get(decision)) for own in plans] for key, decision in _COMPUTED.items()}
+    return {key: f"{a} and {b}" for key, (a, b) in found.items() if None not in (a, b) and a != b}
+
+
+def _decisions(run: Measured) -> Json:
+    found: Json = read_json(run.run.plan)["decisions"] if run.run.plan.is_file() else {}
+    return found
+
+
+def _value(decision: Any) -> Any:
+    """What was decided, whether or not a reason stands beside it."""
+    return decision.get("value") if isinstance(decision, Mapping) else decision
 
 
 def differences(one: Json, two: Json) -> set[str]:

@@ -34,6 +34,7 @@ def sentences(choice: Choice, labels: Labels, weights: str, unmoved: Sequence[st
         return [
             f"{listed(choice.best)} are equally good {weights} (overall {fixed(max(choice.overall), 2)} of 1), so that "
             "none is chosen: weigh the criteria otherwise, or measure more",
+            _by_chance(choice, labels, unmoved),
             *told_apart,
         ]
     ranked = sorted(range(len(choice.names)), key=lambda i: -choice.overall[i])
@@ -49,11 +50,13 @@ def sentences(choice: Choice, labels: Labels, weights: str, unmoved: Sequence[st
 
 
 def _by_chance(choice: Choice, labels: Labels, unmoved: Sequence[str]) -> str:
-    at = choice.names.index(str(choice.chosen))
+    # of equals the one that is best most often
+    leading = choice.chosen or max(choice.best, key=lambda name: choice.in_draws[choice.names.index(name)])
+    at = choice.names.index(leading)
     own = choice.in_draws[at]
-    said = f"measured values redrawn within their uncertainty choose it in {share(own)} of the cases"
-    said += _others(choice.names, choice.in_draws, at)
-    if own < SURE:
+    said = f"measured values redrawn within their uncertainty choose {'it' if choice.chosen else leading} in "
+    said += f"{share(own)} of the cases" + _others(choice.names, choice.in_draws, at)
+    if own < SURE and choice.chosen:
         said += ": what was measured does not tell it from the others for sure"
     if unmoved:
         named = listed([labels[name] for name in unmoved])

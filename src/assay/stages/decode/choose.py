@@ -5,17 +5,21 @@ whose texts lie nearest to human texts of the same length: in how surprising the
 repeat, in the variety of their words, and of answers in their length. Human texts, since likelihood alone prefers
 loops and variety alone prefers noise (arXiv 1904.09751). Where every setting loops, the one that does so least is
 chosen, and said to loop.
+
+The share of texts is what was found, and no bound: none of six can be far from none of all. So the exact interval of
+the share of groups with any loop stands beside it, which is never below the share of texts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from assay.core.guard import limits
-from assay.stats.intervals import Undefined, paired_interval
+from assay.stats.intervals import Undefined, paired_interval, share_interval
 from assay.stats.multiplicity import holm
 from assay.stats.tests import groups_needed, sign_flip_p
 
@@ -34,12 +38,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen setting, why, and of every other why not; `loops_too` where none keeps below the threshold."""
+    """The chosen setting, why, and of every other why not.
+
+    `loops_too` where none keeps below the threshold; `unjudged` where some do, and none of these could be held against
+    human texts. In both it is the one that loops least.
+    """
 
     name: str
     why: str
     dropped: dict[str, str]
     loops_too: bool
+    unjudged: bool
 
 
 def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
@@ -54,9 +63,10 @@ def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
     }
     dropped |= {name: short for name in loops if name not in distance and name not in dropped}
     left = [name for name in loops if name not in dropped]
+    by_name = {one.name: one for one in candidates}
     if left:
         chosen = min(left, key=distance.__getitem__)
-        why = f"it alone loops in at most {_percent(max_loops)} of its texts"
+        why = f"it alone loops in at most {_percent(max_loops)} of its texts and can be held against human ones"
         if len(left) > 1:
             why = (
                 f"of the {len(left)} settings that loop in at most {_percent(max_loops)} of their texts, "
@@ -67,10 +77,36 @@ def choose(candidates: Sequence[Candidate], max_loops: float) -> Choice:
             if close := sum(not test.shown for test in tests):
                 verb = "is" if close == 1 else "are"
                 why += f"; {close} of the {len(tests)} others {verb} not shown to be further off"
-        return Choice(chosen, why, dropped, loops_too=False)
+        return Choice(
+            chosen, f"{why}; {looping(by_name[chosen].loops, max_loops)}", dropped, loops_too=False, unjudged=False
+        )
     chosen = min(loops, key=lambda name: (loops[name], distance.get(name, float("inf"))))
-    why = f"none loops in at most {_percent(max_loops)} of its texts and can be held against human ones; it loops least"
-    return Choice(chosen, why, {name: text for name, text in dropped.items() if name != chosen}, loops_too=True)
+    loops_too = loops[chosen] > max_loops  # it loops least
+    why = f"none loops in at most {_percent(max_loops)} of its texts"
+    if not loops_too:
+        why = f"none that loops in at most {_percent(max_loops)} of its texts can be held against human ones"
+    others = {name: text for name, text in dropped.items() if name != chosen}
+    why += f"; it loops least; {looping(by_name[chosen].loops, max_loops)}"
+    return Choice(chosen, why, others, loops_too=loops_too, unjudged=not loops_too)
+
+
+def with_loops(loops: Groups) -> tuple[int, float, float]:
+    """How many groups have any loop, and the exact 95 % interval of their share."""
+    hits = sum(value > 0 for value in loops.values())
+    return hits, *share_interval(hits, len(loops))
+
+
+def looping(loops: Groups, max_loops: float) -> str:
+    """The groups with any loop and the interval of their share in words, and whether so few could show a low share."""
+    (hits, low, high), n = with_loops(loops), len(loops)
+    said = f"{hits} of {n} groups have a loop, 95 % interval {100 * low:.0f} to {_percent(high)}"
+    if share_interval(0, n)[1] <= max_loops:
+        return said
+    said += f": so few groups cannot show a share of at most {_percent(max_loops)}"
+    if max_loops < 0.005:  # as good as none: no number of groups that one can have
+        return said
+    # none of n leaves up to 1 - 0.025^(1/n)
+    return f"{said}, which takes {math.ceil(math.log(0.025) / math.log1p(-max_loops))} without a loop"
 
 
 @dataclass(frozen=True)
@@ -150,6 +186,13 @@ def confirm(
         max_loops: the threshold.
         reference: the setting that it is to beat; None where it is itself that.
     """
+    found = _judged(name, loops, tests, max_loops=max_loops, reference=reference)
+    return replace(found, sentence=f"{found.sentence}; {looping(loops, max_loops)}")
+
+
+def _judged(
+    name: str, loops: Groups, tests: Sequence[Test], *, max_loops: float, reference: str | None
+) -> Confirmation:
     share, n = fmean(loops.values()), len(loops)
     told = f"on {n} other groups of prompts {_percent(share)} of the texts of {name} hold a loop"
     if share > max_loops:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from assay.config.decode import DEFAULT, GREEDY, expand
+from assay.config.decode import GREEDY, expand, references
 from assay.config.schema import Experiment
 from assay.config.values import HELD_OUT
 from assay.core.console import Console
@@ -29,7 +29,7 @@ from assay.model.generate import check_supported
 from assay.model.load import load_base
 from assay.model.registry import BaseRef
 from assay.model.session import open_session
-from assay.stages.decode.choose import Candidate, Choice, Confirmation, choose, compared, confirm
+from assay.stages.decode.choose import Candidate, Choice, Confirmation, choose, compared, confirm, with_loops
 from assay.stages.decode.laboratory import Laboratory, Tried
 from assay.stages.decode.measure import Reference, human_row, measured
 from assay.stages.decode.prompts import Case, Source, check_apart
@@ -41,6 +41,7 @@ TIMED_PROMPTS = 4
 # the numbers of a setting, each with its unit
 NUMBERS = {
     "loop": "share of texts",
+    "groups_with_loop": "share of groups with any",
     "ends_in_loop": "share of texts",
     "repeated_4": "share of 4-grams of words",
     "distinct_1": "different ÷ all words",
@@ -103,12 +104,13 @@ def decode(
     first = at.tries(choosing, settings, "choosing")
     rows = [_row(one, reference) for one in first]
     choice = choose([Candidate(r["name"], r["groups"]["loop"], r["groups"]["distance"]) for r in rows], d.max_loops)
-    finalists = [s for s in settings if s.name in (choice.name, GREEDY, DEFAULT)]
+    against = references(d, experiment.evaluate.decoding.decoding(), settings)
+    finalists = [s for s in settings if s.name in (choice.name, *against)]
     if confirming and d.confirm == HELD_OUT:
         note_look(looks, read_manifest(run.manifest_rows)["test"], run=run.path.name, weights=weights, what="decode")
     second = at.tries(confirming, finalists, "confirming") if confirming else []
     again = [_row(one, reference) for one in second]
-    said = _confirmed(choice, again, d.max_loops)
+    said = _confirmed(choice, again, against, d.max_loops)
     table = {
         "schema": SCHEMA,
         "time": now(),
@@ -167,12 +169,12 @@ def _where(key: str, named: str | list[str]) -> str | None:
     return None if named == HELD_OUT else key
 
 
-def _confirmed(choice: Choice, again: Sequence[Table], max_loops: float) -> Confirmation:
+def _confirmed(choice: Choice, again: Sequence[Table], against: Sequence[str], max_loops: float) -> Confirmation:
     if not again:
         return Confirmation(None, "not confirmed on other prompts: none were given", [])
     own = {row["name"]: row["groups"] for row in again}
     chosen = own.pop(choice.name)
-    reference = next((name for name in (GREEDY, DEFAULT) if name in own), None)
+    reference = next((name for name in against if name in own), None)
     return confirm(choice.name, chosen["loop"], compared(chosen, own), max_loops=max_loops, reference=reference)
 
 
@@ -180,6 +182,7 @@ def _row(tried: Tried, reference: Reference) -> Table:
     """A setting's numbers: each with its mean over groups and the interval of that, or why there is none."""
     most = tried.setting.decoding.max_new_tokens
     groups = measured(tried.outputs, reference, most)
+    groups["groups_with_loop"] = {group: float(share > 0) for group, share in groups["loop"].items()}
     return {
         "name": tried.setting.name,
         "words": str(tried.setting.decoding),
@@ -199,6 +202,9 @@ def _cell(groups: Mapping[str, float], name: str, *, drawn: bool) -> Table:
         why = "nothing is drawn: the same text each time" if name == "similarity" and not drawn else "no text has it"
         return {"mean": None, "low": None, "high": None, "groups": 0, "reason": why}
     values = list(groups.values())
+    if name == "groups_with_loop":
+        _, low, high = with_loops(groups)
+        return {"mean": fmean(values), "groups": len(values), "low": low, "high": high, "reason": None}
     found = t_interval(values)
     ends: Table = {"low": None, "high": None, "reason": None}
     if isinstance(found, Undefined):
