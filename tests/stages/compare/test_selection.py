@@ -80,14 +80,18 @@ def test_weights_from_elsewhere_are_checked_too() -> None:
 # what takes part
 
 
-def test_without_weights_all_criteria_weigh_the_same(make: Make) -> None:
+def test_without_weights_nothing_is_chosen(make: Make) -> None:
     found = chosen([make("a"), make("b", NOISY)])
-    assert {row.weight for row in found.rows} == {1 / len(found.rows)}
+    assert found.sentences[0].startswith("no entry is chosen: what each criterion is worth is yours to say")
+    assert (found.chosen, found.as_json()["choice"]) == (None, None)
+    assert found.as_json()["in_weightings"] == {"a": 0.0, "b": 1.0}
+    for said in (section_html(found), section_markdown(found)):
+        assert "Overall" not in said
+        assert "100 %" in said.replace("\u00a0", " ")
     assert {row.name for row in found.rows} == KINDS.keys() - {"instructions"}
     assert found.left_out == (("instructions", "the prompts ask for nothing that can be checked"),)
     assert found.choice is not None
-    assert found.choice.chosen == "b"  # better in quality, and alike in everything else
-    assert found.choice.dominated == {"a": ("b",)}
+    assert found.choice.dominated == {"a": ("b",)}  # b is better in quality, and alike in everything else
     assert any("a is chosen under no weights: b is as good or better in everything" in s for s in found.sentences)
 
 
@@ -186,7 +190,7 @@ def test_the_section_shows_each_value_with_its_interval_and_source(make: Make) -
     one, two = make("a <b>", NOISY), make("b", cost={"peak_memory": 5e8})
     for entry, mean in ((one, 0.7), (two, 0.4)):
         rate(entry.runs[0], mean)
-    found = chosen([one, two])
+    found = chosen([one, two], {"quality": 1.0, "coherence": 1.0, "adherence": 1.0, "memory": 1.0})
     page, text = section_html(found), section_markdown(found)
     assert "<b>" not in re.sub(r"<b>[^<]*</b>", "", page)
     assert "a &lt;b&gt;" in page

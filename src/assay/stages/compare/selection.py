@@ -14,7 +14,7 @@ from assay.stages.compare.criteria import KINDS, alike, measure_all
 from assay.stages.compare.criterion import Criterion
 from assay.stages.compare.entries import Entry
 from assay.stages.compare.measured import Measured
-from assay.stages.compare.selection_words import sentences
+from assay.stages.compare.selection_words import sentences, unweighed
 from assay.stats.choice import Choice, Column, choose
 
 Json = dict[str, Any]
@@ -33,9 +33,9 @@ class Row:
 class Selection:
     """What was weighed, what was not, and what that leads to.
 
-    `names` are the entries. `given` are the user's weights, None: all criteria weigh the same. `left_out` are criteria
-    that not all entries have, or whose values may not stand beside each other, with the reason. `choice` is None where
-    nothing could be weighed, and `reason` says why.
+    `names` are the entries. `given` are the user's weights; without them nothing is chosen, and `choice` tells of all
+    possible weightings alone. `left_out` are criteria that not all entries have, or whose values may not stand beside
+    each other, with the reason. `choice` is None where nothing could be weighed, and `reason` says why.
     """
 
     names: tuple[str, ...]
@@ -46,15 +46,23 @@ class Selection:
     reason: str | None = None
 
     @property
+    def chosen(self) -> str | None:
+        """The entry that the user's weights choose; None without weights, and for a tie."""
+        return self.choice.chosen if self.choice and self.given is not None else None
+
+    @property
     def sentences(self) -> list[str]:
-        """What is chosen, how sure that is, and what would change it."""
+        """What is chosen, how sure that is, and what would change it; without weights what any weights could choose."""
         if self.choice is None:
             return [str(self.reason)]
+        labels = {name: kind.label.lower() for name, kind in KINDS.items()}
+        if self.given is None:
+            return unweighed(self.choice, labels)
         unmoved = [row.name for row in self.rows if row.weight and any(cell.low is None for cell in row.cells)]
-        weights = "with all criteria weighing the same" if self.given is None else "under your weights"
-        without = [KINDS[name].label.lower() for name, _ in self.left_out if (self.given or {}).get(name)]
+        without = [labels[name] for name, _ in self.left_out if self.given.get(name)]
+        weights = "under your weights"
         weights += f" without {listed(without)}, which could not be weighed" if without else ""
-        return sentences(self.choice, {name: kind.label.lower() for name, kind in KINDS.items()}, weights, unmoved)
+        return sentences(self.choice, labels, weights, unmoved)
 
     def as_json(self) -> Json:
         """All fields, as plain JSON values."""
@@ -66,7 +74,9 @@ class Selection:
                 for row in self.rows
             ],
             "left_out": [{"name": name, "reason": reason} for name, reason in self.left_out],
-            "choice": None if self.choice is None else self.choice.as_json(),
+            "chosen": self.chosen,
+            "choice": self.choice.as_json() if self.choice and self.given is not None else None,
+            "in_weightings": dict(zip(self.names, self.choice.in_weightings, strict=True)) if self.choice else None,
             "sentences": self.sentences,
             "reason": self.reason,
         }
@@ -127,7 +137,7 @@ def select(
 
     Args:
         entries: what is compared, at least one; all must have been measured on the same held-out texts.
-        weights: of the criteria; those that are not named have none. Without weights all available ones weigh the same.
+        weights: of the criteria; those that are not named have none. Without weights nothing is chosen.
         sides: the runs of each entry, where they have been read.
         seed: of the draws.
 

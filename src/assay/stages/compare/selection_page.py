@@ -40,17 +40,17 @@ def context(selection: Selection) -> Json:
     """Everything that the template needs, as words."""
     sources: dict[str, int] = {}
     rows = [_row(selection, row, sources) for row in selection.rows]
-    choice = selection.choice
+    choice, weighed = selection.choice, selection.given is not None
     return {
         "sentences": [f"{_capital(said, selection.names)}." for said in selection.sentences],
         "names": selection.names,
-        "chosen": choice and choice.chosen,
+        "chosen": selection.chosen,
         "rows": rows,
-        "totals": _totals(choice) if choice and len(choice.names) > 1 else [],
-        "turns": _turning(choice) if choice else [],
+        "totals": _totals(choice, weighed=weighed) if choice and len(choice.names) > 1 else [],
+        "turns": _turning(choice) if choice and weighed else [],
         "left_out": [(KINDS[name].label, reason) for name, reason in selection.left_out],
         "sources": [(number, f"{_capital(said)}.") for said, number in sources.items()],
-        "how": HOW,
+        "how": HOW if weighed else "",
     }
 
 
@@ -73,7 +73,7 @@ def _row(selection: Selection, row: Row, sources: dict[str, int]) -> Json:
         "label": kind.label,
         "name": row.name,
         "unit": f"{unit}{'more' if kind.higher else 'less'} is better",
-        "weight": fixed(row.weight, 2) if selection.choice else "–",
+        "weight": fixed(row.weight, 2) if selection.choice and selection.given is not None else "–",
         "counts": row.weight > 0,
         "source": numbers[0] if len(set(numbers)) == 1 else None,
         "cells": cells,
@@ -88,12 +88,15 @@ def _best(row: Row) -> Criterion | None:
     return row.cells[counted.index(max(counted))] if counted.count(max(counted)) == 1 and counted[1:] else None
 
 
-def _totals(choice: Choice) -> list[tuple[str, str, list[str]]]:
+def _totals(choice: Choice, *, weighed: bool) -> list[tuple[str, str, list[str]]]:
     how = "worked out" if choice.exact else "drawn evenly"
+    by_weights = f"share of all weightings, {how}", [share(value) for value in choice.in_weightings]
+    if not weighed:
+        return [("Best, by weights", *by_weights)]
     return [
         ("Overall", "of 1", [fixed(value, 2) for value in choice.overall]),
         ("Chosen, by chance", "share of redrawn measurements", [share(value) for value in choice.in_draws]),
-        ("Chosen, by weights", f"share of all weightings, {how}", [share(value) for value in choice.in_weightings]),
+        ("Chosen, by weights", *by_weights),
     ]
 
 
@@ -125,7 +128,7 @@ def section_markdown(selection: Selection) -> str:
     if c["left_out"]:
         lines = "\n".join(f"- {label}: {_plain(reason)}" for label, reason in c["left_out"])
         parts.append(f"Left out, for all entries:\n\n{lines}")
-    return "\n\n".join([*parts, HOW])
+    return "\n\n".join([*parts, *([c["how"]] if c["how"] else [])])
 
 
 def _cell(cell: Json) -> str:

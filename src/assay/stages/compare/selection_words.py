@@ -49,6 +49,20 @@ def sentences(choice: Choice, labels: Labels, weights: str, unmoved: Sequence[st
     ]
 
 
+def unweighed(choice: Choice, labels: Labels) -> list[str]:
+    """What can be said before anybody has weighed the criteria: what any weights could choose."""
+    if len(choice.names) == 1:
+        return [f"{choice.names[0]} is the only entry: there is nothing to choose from"]
+    shares = sorted(zip(choice.in_weightings, choice.names, strict=True), reverse=True)
+    told = ", ".join(f"{name} {share(own)}" for own, name in shares if own >= LEAST)
+    return [
+        "no entry is chosen: what each criterion is worth is yours to say, as in --weights quality=3,memory=1",
+        f"the shares of all possible weightings that choose each: "
+        f"{told}; this ranks nothing, as most weightings are nobody's",
+        *_never(choice),
+    ]
+
+
 def _by_chance(choice: Choice, labels: Labels, unmoved: Sequence[str]) -> str:
     # of equals the one that is best most often
     leading = choice.chosen or max(choice.best, key=lambda name: choice.in_draws[choice.names.index(name)])
