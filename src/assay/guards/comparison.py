@@ -137,9 +137,7 @@ def one_change(
 
     def found(status: Status, why: str, fix: str | None = None) -> GuardRecord:
         if besides:
-            told = named([f"{key} ({values})" for key, values in besides.items()], most=len(besides))
-            verb = "differs" if len(besides) == 1 else "differ"
-            status, why = worst([status, "warn"]), f"{why}; {told} {verb} too, which should be no more than rounding"
+            status, why = worst([status, "warn"]), why + _rounded(besides)
         return record("one-change", status, why, measured=measured, threshold={"changes": 1}, fix=fix)
 
     if data and not data.nested:
@@ -150,24 +148,31 @@ def one_change(
         why = f"{count(len(what), 'thing')} differ: {named(what, most=6)}"
         if data and counted & LENGTH:
             why += f" ({_lengths(lengths)}: neither equal steps nor equal epochs)"
-        fixes = [
-            fix,
-            more_data(data, lengths) if data else "change one key at a time" if len(what) > 2 and fix else None,
-        ]
-        return found("fail", why, "; ".join(filter(None, fixes)) or None)
+        rest = more_data(data, lengths) if data else "change one key at a time" if fix and len(what) > 2 else None
+        return found("fail", why, "; ".join(filter(None, (fix, rest))) or None)
     if not what:
         what_else = "their training seed alone" if "seed" in harmless else "nothing that decides the result"
         return found("pass", f"the runs differ in {what_else}")
     if data:
-        why = f"the runs differ in the number of training rows ({data.counts[0]:,} and {data.counts[1]:,}), "
-        why += {"steps": f"both at {count(lengths[0].steps, 'step')}", "epochs": f"both at {_lengths(lengths)}"}.get(
-            str(held), f"at {_lengths(lengths)}"
-        )
-        why += ": what more data do takes the comparison at equal steps and the one at equal epochs"
-        return found("warn", why, more_data(data, lengths))
+        return found("warn", _rows_alone(data, lengths), more_data(data, lengths))
     beside = "".join(f", with {key} {rule}" for key, rule in (along or {}).items())
     beside += f", and harmlessly in {named(sorted(harmless))}" if harmless else ""
     return found("warn" if harmless else "pass", f"the runs differ in {what[0]}{beside}")
+
+
+def _rounded(besides: Mapping[str, str]) -> str:
+    """What was computed otherwise, to stand behind the rest of the sentence."""
+    told = named([f"{key} ({values})" for key, values in besides.items()], most=len(besides))
+    return f"; {told} {'differs' if len(besides) == 1 else 'differ'} too, which should be no more than rounding"
+
+
+def _rows_alone(data: Rows, lengths: tuple[Length, Length]) -> str:
+    """That the number of rows is all that differs, and at what."""
+    why = f"the runs differ in the number of training rows ({data.counts[0]:,} and {data.counts[1]:,}), "
+    why += {"steps": f"both at {count(lengths[0].steps, 'step')}", "epochs": f"both at {_lengths(lengths)}"}.get(
+        str(_held(lengths)), f"at {_lengths(lengths)}"
+    )
+    return f"{why}: what more data do takes the comparison at equal steps and the one at equal epochs"
 
 
 def _held(lengths: tuple[Length, Length]) -> str | None:
