@@ -3,9 +3,9 @@
     python benchmarks/sweep_kills.py [--seed 0] [--trials 1] [--work FOLDER]
 
 A tiny model with random weights is trained twelve times, and a thirteenth time at a learning rate that breaks it.
-The sweep is killed once by SIGKILL and once by SIGTERM (even seeds) or SIGINT (odd ones), each sent to its process alone,
-at moments drawn from the seed: so many stages after the beginning, and a little later. Then the same command is given again. It ends with 1
-if anything of this does not hold:
+The sweep is killed once by SIGKILL and once by SIGTERM (even seeds) or SIGINT (odd ones), each sent to its process
+alone, at moments drawn from the seed: so many stages after the beginning, and a little later. Then the same command is
+given again. It ends with 1 if anything of this does not hold:
 
 - The runs are those that the plan named, each of their identities once; twelve are done, and the broken one is in
   the record and in the comparison with its reason.
