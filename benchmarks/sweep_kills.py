@@ -3,14 +3,14 @@
     python benchmarks/sweep_kills.py [--seed 0] [--trials 1] [--work FOLDER]
 
 A tiny model with random weights is trained twelve times, and a thirteenth time at a learning rate that breaks it.
-The sweep is killed once by SIGKILL and once by SIGTERM or SIGINT, each sent to its process alone, at moments drawn from
-the seed: so many stages after the beginning, and a little later. Then the same command is given again. It ends with 1
-if anything of this does not hold:
+The sweep is killed once by SIGKILL and once by SIGTERM (even seeds) or SIGINT (odd ones), each sent to its process
+alone, at moments drawn from the seed: so many stages after the beginning, and a little later. Then the same command is
+given again. It ends with 1 if anything of this does not hold:
 
 - The runs are those that the plan named, each of their identities once; twelve are done, and the broken one is in
   the record and in the comparison with its reason.
 - No stage of any run was finished twice, and no training went on from further back than its last checkpoint.
-- After a kill none of the sweep's processes is left. (Before it there is one: the kill waits for it.)
+- After a kill none of the sweep's processes is left, nor of theirs. (Before it there is one: the kill waits for it.)
 """
 
 from __future__ import annotations
@@ -119,6 +119,18 @@ def processes_of(parent: int) -> list[int]:
     return found
 
 
+def left_of(parent: int, family: Iterable[psutil.Process]) -> list[int]:
+    """What is alive of a sweep: those of its descendants before the signal, and runs that it has begun since."""
+    alive = []
+    for process in family:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # not another with its number
+                alive.append(process.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return sorted({*alive, *processes_of(parent)})
+
+
 def command(folder: Path, *more: str) -> list[str]:
     """The sweep's command."""
     own = ["sweep", str(folder / "kills.yaml"), "--runs-dir", str(folder / "runs"), "--quiet"]
@@ -149,14 +161,15 @@ def kill(folder: Path, after: int, delay: float, how: signal.Signals) -> tuple[l
         if sweep.poll() is not None:
             sys.exit(f"the sweep ended by itself with {sweep.returncode}: see {folder / 'log'}")
         time.sleep(0.02)
+    family = psutil.Process(sweep.pid).children(recursive=True)
     sweep.send_signal(how)
     code = sweep.wait()
     wrong = []
     if how != signal.SIGKILL:
         wrong += [f"{how.name}: it ended with {code}, not 130"] if code != 130 else []
-        wrong += [f"{how.name}: processes were left: {left}"] if (left := processes_of(sweep.pid)) else []
+        wrong += [f"{how.name}: processes were left: {left}"] if (left := left_of(sweep.pid, family)) else []
     until = time.monotonic() + ORPHAN_SECONDS
-    while (left := processes_of(sweep.pid)) and time.monotonic() < until:
+    while (left := left_of(sweep.pid, family)) and time.monotonic() < until:
         time.sleep(0.02)
     wrong += [f"{how.name}: orphans after {ORPHAN_SECONDS} s: {left}"] if left else []
     print(f"{how.name} after {after} stages and {delay:.2f} s, of {len(working)} at work: {len(left)} left", flush=True)
@@ -189,7 +202,7 @@ def trial(folder: Path, seed: int) -> list[str]:
     planned = look(folder).identities
     wrong = [] if len(planned) == RUNS + 1 else [f"the plan made {len(planned)} runs"]
     ahead = 2 * len(planned)  # the stages that the plan has done
-    in_turn = [signal.SIGKILL, draw.choice([signal.SIGTERM, signal.SIGINT])]
+    in_turn = [signal.SIGKILL, (signal.SIGTERM, signal.SIGINT)[seed % 2]]
     draw.shuffle(in_turn)
     thirds = (draw.randint(1, 3 * RUNS // 2 - 2), draw.randint(3 * RUNS // 2, 3 * RUNS - 4))
     kills = []
@@ -212,6 +225,9 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--work", type=Path, help="an empty folder to work in; without it a temporary one")
     asked = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # in the background of a shell it is ignored, and inherited
     with tempfile.TemporaryDirectory() as temporary:
         work = asked.work or Path(temporary)
         wrong = [line for n in range(asked.trials) for line in trial(work / f"trial-{asked.seed + n}", asked.seed + n)]

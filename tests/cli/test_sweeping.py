@@ -8,7 +8,7 @@ from typing import Any
 from fixture_sweep import sweep_record
 
 from assay.cli.sweeping import as_values, in_all, plan_lines, result_lines
-from assay.sweeps.result import exit_code
+from assay.sweeps.result import exit_code, plan_code
 from assay.sweeps.roster import Failure, Record
 from assay.sweeps.sweep import Swept
 
@@ -69,6 +69,9 @@ def test_the_end_in_words_and_its_exit_code(tmp_path: Path) -> None:
     assert "d: FAILED (exit 3): it broke" in said
     assert "no comparison: no run has finished" in said
     assert exit_code(made) == 3
+    assert plan_code(made) == 2  # of e, which has no plan; d has one, and is tried again
+    made.rows[4].state, made.rows[4].failure = "to do", None
+    assert plan_code(made) == 0
     for row in made.rows:
         row.failure = None
     assert exit_code(made) == 0

@@ -48,7 +48,7 @@ def test_settings_that_one_run_has_are_empty_in_the_other(make_run: Make, tmp_pa
     assert (oldest["train.steps"], oldest["adapter.rank"]) == ("", "4")
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\n=", " =", "\uff1d"])
 def test_a_text_is_no_formula_and_a_number_stays_one(make_run: Make, tmp_path: Path, start: str) -> None:
     run = make_run()
     run.event("stopped", why=f'{start}HYPERLINK("http://x")')

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.core import machine
-from assay.core.machine import cores, out_of_memory, processor
+from assay.core.machine import cores, limited, out_of_memory, processor
 
 
 def test_the_processor_has_a_name() -> None:
@@ -40,6 +40,8 @@ def test_the_cores_are_those_that_every_limit_leaves(
     if wished is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", wished)
     assert cores() == expected
+    share = (quota or "").split()[0] if quota else ""
+    assert limited() is (share.isdecimal() and int(share) // 100_000 < bound)
 
 
 class OutOfMemoryError(RuntimeError):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -73,6 +76,14 @@ def test_a_failure_that_is_not_told_is_found(kills: ModuleType, tmp_path: Path) 
 
 def test_no_process_of_this_test_is_a_sweeps(kills: ModuleType) -> None:
     assert kills.processes_of(1) == []
+
+
+def test_a_descendant_that_is_left_is_found_whatever_it_runs(kills: ModuleType) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        family = [psutil.Process(process.pid)]
+        assert kills.left_of(1, family) == [process.pid]
+        process.kill()
+    assert kills.left_of(1, family) == []
 
 
 def test_the_cost_by_hand(costs: ModuleType) -> None:

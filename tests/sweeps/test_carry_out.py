@@ -87,6 +87,15 @@ def test_never_more_at_once_than_slots_and_each_in_its_own(tmp_path: Path) -> No
     assert at_once == 2
 
 
+def test_a_slot_that_binds_to_no_cores_gives_its_process_threads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    do(sweep_record(tmp_path, ["a"]), [Slot((0, 1), bound=False)], tmp_path / "w")
+    (begun,) = read_lines(tmp_path / "w" / "begun.jsonl")
+    assert (begun["cores"], begun["threads"]) == ([], "2")
+
+
 def test_what_may_not_begin_yet_waits_for_one_to_end(tmp_path: Path) -> None:
     record = sweep_record(tmp_path, ["a", "b", "c"])
     waiting = list(record.rows)

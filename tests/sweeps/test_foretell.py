@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from fixture_sweep import sweep_record, workers
 
 from assay.core.console import Console
-from assay.core.files import append_line, read_lines, write_json
+from assay.core.files import read_lines, write_json
 from assay.core.rundir import RunDir
 from assay.sweeps.foretell import foretell, foretold
 from assay.sweeps.roster import Record
@@ -86,6 +88,26 @@ def test_a_plan_that_others_work_by_stays(record: Record, tmp_path: Path) -> Non
     assert run.finished("plan") is not None
 
 
+def test_a_training_that_begins_while_the_lock_is_waited_for_keeps_its_plan(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(record, 0, threads=4)
+    planned(record, 1)
+    planned(record, 2)
+    taken = RunDir.lock
+
+    @contextmanager
+    def late(self: RunDir) -> Iterator[None]:
+        (self.checkpoints / "step-3").mkdir(parents=True)
+        with taken(self):
+            yield
+
+    monkeypatch.setattr(RunDir, "lock", late)
+    foretell(record, Slot((0,)), Console(quiet=True), command=workers(tmp_path / "w"))
+    assert run.finished("plan") is not None
+    assert not (tmp_path / "w" / "begun.jsonl").exists()
+
+
 def test_a_run_that_comes_to_no_plan_has_failed(record: Record, tmp_path: Path) -> None:
     planned(record, 0)
     planned(record, 2)
@@ -117,8 +139,7 @@ def test_what_comes_beside_the_training_is_learned_from_finished_runs(record: Re
     receipt(record, "elsewhere", hardware={"cpu": "cpu 2", "gpu": None}, wall_seconds={"train": 900.0})
     receipt(record, "other-base", base={"spec": "b"}, wall_seconds={"train": 900.0})
     receipt(record, "old", measured=None)
-    receipt(record, "broken-off", wall_seconds={"train": 5.0, "evaluate": 1.0})  # less than its steps took in all
-    append_line(record.runs_dir / "e" / "broken-off" / "events.jsonl", {"event": "training resumed", "step": 20})
+    receipt(record, "broken-off", wall_seconds={"train": 5.0, "evaluate": 1.0}, attempts={"train": 2, "evaluate": 1})
     foretell(record, Slot((0,)), Console(quiet=True), command=workers(tmp_path / "w"))
     plan, blind = foretold(record.rows[0]), foretold(record.rows[2])
     assert plan is not None

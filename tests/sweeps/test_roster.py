@@ -90,9 +90,12 @@ def test_a_run_stands_where_its_files_say(asked: Callable[..., list[Variant]], t
     made.event("stopped", kind="MachineError", why="the disk is full")
     assert (seen().state, seen().failure) == ("failed", Failure("the disk is full", str(made.path), None, 4))
     told = {"what": "it broke", "where": None, "fix": "mend it", "code": 3}
-    earlier = {"failure": told, "attempts": 2, "seconds": 7.5, "started": "then", "ended": "now"}
+    earlier = {"run": seen().run, "failure": told, "attempts": 2, "seconds": 7.5, "started": "then", "ended": "now"}
     again = seen(earlier)  # what the sweep has recorded says more
     assert (again.state, again.failure, again.attempts, again.seconds) == ("failed", Failure(**told), 2, 7.5)
+    removed = seen(earlier | {"run": "e/removed"})  # this is another run, and what is told of it counts
+    assert removed.failure == seen().failure
+    assert (removed.attempts, removed.seconds, removed.started) == (0, 0.0, None)
     made.event("joined")  # is nothing that was done
     assert seen().state == "failed"
     made.event("stage started", stage="plan")

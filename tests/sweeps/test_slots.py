@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.sweeps.slots import THREADS, Slot, fitting, gpus_in, makespan, share_out
+from assay.core.errors import MachineError
+from assay.sweeps import slots
+from assay.sweeps.slots import THREADS, Slot, fitting, gpus_here, gpus_in, makespan, share_out
 
 
 @given(
@@ -72,6 +76,26 @@ DIVIDED = (
 )
 def test_gpus_as_the_driver_lists_them(listing, found):
     assert gpus_in(listing) == found
+
+
+def test_a_driver_that_does_not_answer_is_told(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nexec sleep 30\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slots, "LISTING_SECONDS", 0.2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with pytest.raises(MachineError, match="has not answered") as told:
+        gpus_here()
+    assert "CUDA_VISIBLE_DEVICES= " in str(told.value.fix)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus_here() == []
+
+
+def test_under_a_quota_a_slot_is_a_number_of_threads():
+    (slot,) = share_out(1, runs=1, cores=[0, 1], bound=False)
+    assert str(slot) == "2 cores"
+    assert slot.environment({})["OMP_NUM_THREADS"] == "2"
 
 
 def test_how_many_fit_at_once():

@@ -28,7 +28,7 @@ name: e
 base: scratch:llama-tiny
 data: {source: story.txt, split: {dev: 0.15, test: 0.35}}
 train: {steps: 3, max_length: 128, batch_tokens: 512, learning_rate: 0.01}
-evaluate: {window: 128, max_bytes_per_group: 300, prompts: ["The sea"], decoding: {max_new_tokens: 4}}
+evaluate: {window: 128, max_bytes_per_group: 300, prompts: [], questions: [], continuations: 0}
 ablations:
   rank: {adapter.rank: [4]}
   base: {base: [./no-model]}
@@ -41,6 +41,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "e.yaml"
     path.write_text(EXPERIMENT)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(assay.__file__).parents[1]))  # for the processes, from another folder
     return path
 
 

@@ -8,7 +8,7 @@ from assay.cli.tables import difference, memory, number
 from assay.core.console import duration, size
 from assay.core.files import read_json
 from assay.core.others import shared
-from assay.core.rundir import RunDir
+from assay.core.rundir import RunDir, spent
 from assay.core.words import count, failed_validity, no_verdict
 from assay.core.words import guard_line as tally
 from assay.data.advice import ALL_WELL, advise
@@ -140,7 +140,7 @@ def verdict_lines(run: RunDir) -> list[str]:
     verdict = read_json(run.summary)["verdict"]
     training = read_json(run.training)
     stages = read_json(run.stages)
-    seconds = sum(stage["seconds"] for stage in stages.values())
+    seconds = sum(spent(stage) for stage in stages.values())
     receipt = read_json(run.receipt) if run.receipt.is_file() else {}
     peak = receipt.get("peak_memory") or training["peak_memory"]  # of the whole run, else of the training
     return [

@@ -21,7 +21,7 @@ from assay.core.ledger import resolve_run
 from assay.core.others import shared
 from assay.core.receipt import training_peak
 from assay.core.records import Decoding
-from assay.core.rundir import STAGES, RunDir
+from assay.core.rundir import STAGES, RunDir, attempts, spent
 from assay.core.words import by_guard, count, unrecorded
 
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
@@ -110,9 +110,14 @@ def _preset_lines(preset: dict[str, Any]) -> list[str]:
     return [f"preset for generating: {preset['name']}{full}; {preset['sentence']}"]
 
 
+def _how(stage: dict[str, Any]) -> str:
+    again = f"in {attempts(stage)} attempts" if attempts(stage) > 1 else None
+    return "; ".join(filter(None, (again, shared(stage))))
+
+
 def _stage_lines(stages: dict[str, Any]) -> list[str]:
     rows = [
-        (name, stages[name]["finished"], duration(stages[name]["seconds"]), shared(stages[name]) or "")
+        (name, stages[name]["finished"], duration(spent(stages[name])), _how(stages[name]))
         if name in stages
         else (name, "not done", "-", "")
         for name in STAGES

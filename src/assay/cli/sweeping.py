@@ -12,7 +12,7 @@ from assay.cli.tables import number, table
 from assay.core.console import Console, duration, size
 from assay.core.words import count
 from assay.sweeps.foretell import Foretold, foretold
-from assay.sweeps.result import exit_code
+from assay.sweeps.result import exit_code, plan_code, unplanned
 from assay.sweeps.roster import FILE, Record, Row
 from assay.sweeps.slots import makespan
 from assay.sweeps.sweep import Swept
@@ -40,7 +40,7 @@ def sweep(
         console.json(as_values(done.record))
     elif not only_plan:
         console.result("\n".join(result_lines(done)))
-    return exit_code(done.record)
+    return plan_code(done.record) if only_plan else exit_code(done.record)
 
 
 def as_values(record: Record) -> dict[str, Any]:
@@ -74,11 +74,7 @@ def in_all(record: Record) -> dict[str, Any]:
 
 def _left(record: Record) -> list[Row]:
     """The runs that are begun, or gone on with: not those that did not even come to a plan."""
-    return [row for row in record.rows if row.state != "done" and not _hopeless(row)]
-
-
-def _hopeless(row: Row) -> bool:
-    return row.state == "failed" and row.predicted is None
+    return [row for row in record.rows if row.state != "done" and not unplanned(row)]
 
 
 def plan_lines(record: Record) -> list[str]:
@@ -99,7 +95,7 @@ def plan_lines(record: Record) -> list[str]:
 
 
 def _state(row: Row) -> str:
-    return "failed before" if row.state == "failed" and not _hopeless(row) else row.state
+    return "failed before" if row.state == "failed" and not unplanned(row) else row.state
 
 
 def _foretold_cells(plan: Foretold | None) -> tuple[str, str, str]:
@@ -138,7 +134,7 @@ def _failure_lines(record: Record, *, again: bool) -> list[str]:
     for row in record.rows:
         if row.failure is None:
             continue
-        how = "failed before, and is tried again" if again and not _hopeless(row) else "FAILED"
+        how = "failed before, and is tried again" if again and not unplanned(row) else "FAILED"
         lines.append(f"{row.key}: {how} (exit {row.failure.code}): {row.failure.what}")
         lines += [f"  where: {row.failure.where}"] if row.failure.where else []
         lines += [f"  fix: {row.failure.fix}"] if row.failure.fix else []

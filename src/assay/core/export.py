@@ -10,16 +10,15 @@ from typing import Any
 
 from assay.core.ledger import COLUMNS
 from assay.core.ledger_query import leaf
+from assay.core.spreadsheet import text_cell
 
 FIRST = ("path", "id", "experiment")  # of every such file: by them it is known again
-_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the last four are the first four in full width
-_BLANK = ("\t", "\r", "\n")
 
 
 def csv_text(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> str:
     """A header and a line for each run: the ledger's columns, and behind them every setting by its dotted key.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front. What is undefined is empty. Numbers
+    Texts are no formulas (`core.spreadsheet`). What is undefined is empty. Numbers
     are written in full: seconds, bytes, bits per byte.
 
     Args:
@@ -48,7 +47,5 @@ def is_ours(file: Path) -> bool:
 
 
 def _cell(value: Any) -> str | int | float | None:
-    cell = leaf(value)
-    if isinstance(cell, str) and (cell.startswith(_BLANK) or cell.lstrip().startswith(_FORMULA)):
-        return f"'{cell}"
-    return cell
+    found = leaf(value)
+    return text_cell(found) if isinstance(found, str) else found

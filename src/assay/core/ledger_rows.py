@@ -70,12 +70,12 @@ COLUMNS: dict[str, Column] = {
     "data": Column("text", "short hash of the data's content"),
     "train_items": Column("number", "training texts"),
     "train_bytes": Column("bytes", "bytes of the training texts"),
-    "seconds": Column("seconds", "the stages that are done, together"),
+    "seconds": Column("seconds", "the stages that are done, with attempts at them that broke off"),
     "prepare_seconds": Column("seconds", "the stage prepare"),
     "plan_seconds": Column("seconds", "the stage plan"),
-    "train_stage_seconds": Column("seconds", "the stage train, with loading and saving; after a break its last part"),
+    "train_stage_seconds": Column("seconds", "the stage train, with loading and saving, and attempts that broke off"),
     "train_seconds": Column("seconds", "training steps alone"),
-    "evaluate_seconds": Column("seconds", "the stage evaluate"),
+    "evaluate_seconds": Column("seconds", "the stage evaluate, with attempts that broke off"),
     "report_seconds": Column("seconds", "the stage report"),
     "train_tokens": Column("number", "tokens trained on"),
     "train_tokens_per_s": Column("number", "tokens trained on per second"),
@@ -266,8 +266,14 @@ def _metrics(summary: dict[str, Any], manifest: dict[str, Any], *, judged: bool)
     }
 
 
+def _spent(stages: dict[str, Any], stage: str) -> float | None:
+    """Seconds of a stage with the attempts that did not finish it."""
+    last = _number(_at(stages, stage, "seconds"))
+    return None if last is None else last + (_number(_at(stages, stage, "earlier", "seconds")) or 0.0)
+
+
 def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    took = {stage: _number(_at(stages, stage, "seconds")) for stage in STAGES}
+    took = {stage: _spent(stages, stage) for stage in STAGES}
     known = [seconds for seconds in took.values() if seconds is not None]
     others = {stage: _number(_at(stages, stage, "others")) for stage in ("train", "evaluate")}
     quiet = [alone(stages[stage] if others[stage] is not None else {}) for stage in others]

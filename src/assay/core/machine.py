@@ -25,10 +25,22 @@ def cores() -> int:
 
 
 def cores_given() -> tuple[int, ...]:
-    """The same by number, whatever OMP_NUM_THREADS says: those that a process and its children may be bound to."""
-    bound = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    quota = _quota()
+    """As many by number, whatever OMP_NUM_THREADS says; children may be bound to them unless it is `limited`."""
+    bound, quota = _bound(), _quota()
     return tuple(bound[: len(bound) if quota is None else max(1, quota)])
+
+
+def limited() -> bool:
+    """Whether a container's share is less than the cores that it sees.
+
+    Then a number of threads keeps to it, and binding would not: two containers would bind to the same first cores.
+    """
+    quota = _quota()
+    return quota is not None and quota < len(_bound())
+
+
+def _bound() -> list[int]:
+    return sorted(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
 def _quota() -> int | None:

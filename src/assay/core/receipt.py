@@ -14,7 +14,7 @@ from typing import Any
 from assay.core.errors import InputError
 from assay.core.files import read_json, read_lines, sha256_file, write_json
 from assay.core.others import alone
-from assay.core.rundir import RunDir, now
+from assay.core.rundir import RunDir, attempts, now, spent
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "huggingface_hub", "numpy", "scipy", "polars")
 
@@ -59,7 +59,8 @@ def write_receipt(run: RunDir) -> dict[str, Any]:
         "attention": decisions.get("attention"),
         "tokens": training.get("tokens"),
         "steps": training.get("steps"),
-        "wall_seconds": {name: entry["seconds"] for name, entry in stages.items()},
+        "wall_seconds": {name: round(spent(entry), 3) for name, entry in stages.items()},  # of all attempts
+        "attempts": {name: attempts(entry) for name, entry in stages.items()},
         "others": {name: entry.get("others") for name, entry in stages.items()},
         "peak_memory": max(
             (e["peak_memory"] for e in [*read_lines(run.events), training] if e.get("peak_memory")), default=None

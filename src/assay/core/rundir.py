@@ -24,6 +24,16 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
+def attempts(record: Mapping[str, Any]) -> int:
+    """How many attempts a finished stage took, by its record."""
+    return 1 + int(record.get("earlier", {}).get("attempts", 0))
+
+
+def spent(record: Mapping[str, Any]) -> float:
+    """Seconds that a finished stage took, by its record, with those of the attempts that did not finish it."""
+    return float(record["seconds"]) + float(record.get("earlier", {}).get("seconds", 0.0))
+
+
 @dataclass(frozen=True)
 class RunDir:
     """One run's directory. Every path in it has its name here and nowhere else."""
@@ -224,10 +234,13 @@ class RunDir:
         outputs: Iterable[Path],
         seconds: float,
         shared: Mapping[str, Any] | None = None,
+        earlier: Mapping[str, Any] | None = None,
     ) -> None:
         """Record a stage as finished, with the hashes of what it wrote; later stages are forgotten.
 
         Args:
+            seconds: of the attempt that finished it.
+            earlier: `attempts` before it that did not, and their `seconds`.
             shared: what other processes did meanwhile (`core.others`); without it that is not known.
         """
         records = read_json(self.stages) if self.stages.exists() else {}
@@ -236,6 +249,7 @@ class RunDir:
             "key": key,
             "finished": now(),
             "seconds": round(seconds, 3),
+            "earlier": dict(earlier or {"attempts": 0, "seconds": 0.0}),
             **(shared or {"others": None}),
             "outputs": {str(p.relative_to(self.path)): sha256_file(p) for p in sorted(outputs)},
         }

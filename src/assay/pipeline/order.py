@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from assay.core.others import Others
 from assay.core.rundir import STAGES, RunDir
 from assay.core.usage import forget_peak, give_back, peak_memory
 from assay.pipeline import stages
+from assay.pipeline.attempts import earlier
 from assay.pipeline.keys import stage_key
 from assay.pipeline.work import (
     Work,
@@ -179,13 +180,13 @@ def _broken_off(run: RunDir, stage: str) -> bool:
     if stage != "train" or not any(run.checkpoints.glob("step-*")):
         return False
     told = [e["event"] for e in read_lines(run.events) if e.get("stage") == stage]
-    return bool(told) and told[-1] == "stage started"
+    return bool(told) and told[-1] != "stage finished"
 
 
 def _perform(run: RunDir, work: Work, stage: str) -> None:
-    whole = not _broken_off(run, stage)
+    whole, before = not _broken_off(run, stage), earlier(run, stage)
     started, others = time.perf_counter(), Others()
-    run.event("stage started", stage=stage)
+    run.event("stage started", stage=stage, **({"earlier": asdict(before)} if before.attempts else {}))
     run.begin(stage)
     give_back()
     forget_peak()  # of the stage before
@@ -194,8 +195,13 @@ def _perform(run: RunDir, work: Work, stage: str) -> None:
         run.guards.drop_stages("rate")  # of texts that are made anew
     if stage == "evaluate":
         shutil.rmtree(run.evaluate, ignore_errors=True)  # numbers of an earlier evaluation must not pass for these
-    outputs = stages.PERFORM[stage](run, work)
+    try:
+        outputs = stages.PERFORM[stage](run, work)
+    except BaseException:  # an interrupt too: what was spent on it is the run's cost
+        run.event("stage broken off", stage=stage, seconds=round(time.perf_counter() - started, 3))
+        raise
     seconds = time.perf_counter() - started
     shared = others.record() if whole else None
-    run.finish(stage, key=stage_key(run, work, stage), outputs=outputs, seconds=seconds, shared=shared)
+    key = stage_key(run, work, stage)
+    run.finish(stage, key=key, outputs=outputs, seconds=seconds, shared=shared, earlier=asdict(before))
     run.event("stage finished", stage=stage, seconds=round(seconds, 3), peak_memory=peak_memory())

@@ -78,7 +78,7 @@ class Crew:
         task = Task(
             experiment=record.experiment, text_sha256=record.text_sha256, runs_dir=str(record.runs_dir), until=until,
             runs=[{"key": row.key, "overrides": row.overrides, "varied": _varied(record, row)} for row in rows],
-            parent=os.getpid(), cores=list(slot.cores), outcomes=str(outcomes),
+            parent=os.getpid(), cores=list(slot.cores) if slot.bound else [], outcomes=str(outcomes),
         )  # fmt: skip
         with log.open("ab") as stream:
             stream.write(f"--- {now()}: {name} until {until}, on {slot}\n".encode())

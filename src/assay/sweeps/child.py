@@ -30,7 +30,7 @@ class Task:
         runs: of each its key, overrides, and what it is of the sweep (`varied` of `pipeline.run`).
         until: the stage to bring them to.
         parent: the sweep's process.
-        cores: those that this process may use.
+        cores: those that this process is bound to; empty: it is bound to none.
         outcomes: the file that gets a line for each run that has ended.
     """
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     """Do the task; the exit code of its last run, 130 if interrupted."""
     task = Task(**json.loads(argv[0]))
     end_with(task.parent)
-    if hasattr(os, "sched_setaffinity"):
+    if task.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, task.cores)
     from assay.core.files import append_line
 

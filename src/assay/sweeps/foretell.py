@@ -13,7 +13,7 @@ from typing import Any
 
 from assay.core.console import Console
 from assay.core.errors import InputError
-from assay.core.files import read_json, read_lines
+from assay.core.files import read_json
 from assay.core.rundir import RunDir
 from assay.sweeps.carry_out import Command, Crew
 from assay.sweeps.child import Task
@@ -84,16 +84,23 @@ def _unplanned(run: RunDir | None, threads: int) -> bool:
     """Whether a run has no plan for so many threads; another is forgotten where nothing has been trained by it."""
     if run is None or run.finished("plan") is None:
         return True
-    if run.finished("train") or any(run.checkpoints.glob("[!.]*")):
-        return False
-    if read_json(run.plan)["decisions"]["threads"] in (threads, None):
+    if _kept(run, threads):
         return False
     try:
         with run.lock():
+            if _kept(run, threads):  # another process has planned or begun to train it just now
+                return False
             run.begin("plan")
     except InputError:  # another process is at work on it, and by this plan
         return False
     return True
+
+
+def _kept(run: RunDir, threads: int) -> bool:
+    """Whether a run's plan stays: something was trained by it, or it is for so many threads."""
+    if run.finished("train") or any(run.checkpoints.glob("[!.]*")):
+        return True
+    return run.finished("plan") is not None and read_json(run.plan)["decisions"]["threads"] in (threads, None)
 
 
 def _read(run: RunDir) -> Foretold:
@@ -125,8 +132,8 @@ def _rest(folder: Path, base: str, machine: dict[str, Any]) -> float | None:
             trained, wall = receipt["measured"]["train_seconds"], sum(receipt["wall_seconds"].values())
         except (InputError, KeyError, TypeError):  # another run's damage is for its own commands to tell
             continue
-        # of a training that was broken off the steps count from its beginning, the wall since it went on
-        resumed = any(event.get("event") == "training resumed" for event in read_lines(path.with_name("events.jsonl")))
-        if same == (base, machine["processor"], machine["gpu"]) and trained and not resumed:
+        # a stage that was begun again has loaded twice, and of what was killed not all the time is known
+        whole = all(times == 1 for times in receipt.get("attempts", {}).values())
+        if same == (base, machine["processor"], machine["gpu"]) and trained and whole:
             found.append(wall - trained)
     return statistics.median(found) if found else None

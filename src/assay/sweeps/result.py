@@ -40,6 +40,16 @@ def _lost(row: Row) -> Failed:
     return Failed(row.name, row.failure.what if row.failure else f"is {row.state}", row.run)
 
 
+def unplanned(row: Row) -> bool:
+    """Whether a run did not even come to a plan."""
+    return row.state == "failed" and row.predicted is None
+
+
+def plan_code(record: Record) -> int:
+    """Of planning alone: that of the first run without a plan, else 0. What failed later is tried again."""
+    return next((row.failure.code for row in record.rows if row.failure and unplanned(row)), 0)
+
+
 def exit_code(record: Record) -> int:
     """0 where every run is done and may be compared, else that of the first failure.
 

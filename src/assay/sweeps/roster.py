@@ -136,18 +136,24 @@ def recall(row: Row, earlier: Mapping[str, Any]) -> None:
     if known := earlier.get(row.key):
         failure = known["failure"]
         row.failure = Failure(**failure) if failure else None
-        row.attempts, row.seconds = known["attempts"], known["seconds"]
+        row.run, row.attempts, row.seconds = known["run"], known["attempts"], known["seconds"]
         row.started, row.ended = known["started"], known["ended"]
 
 
 def look(row: Row, loaded: Loaded, runs_dir: Path) -> None:
-    """See from the run's own files where it stands: they are the truth, whatever the record says."""
+    """See from the run's own files where it stands: they are the truth, whatever the record says.
+
+    Where they are of another run than the record's (the data have changed, say), what it says of that one goes.
+    """
+    before, row.run = row.run, None
     try:
         found = standing(loaded, runs_dir=runs_dir, until=row.until)
     except AssayError as error:
         row.state, row.failure = "failed", Failure.of(error)
         return
     row.run = None if found.run is None else found.run.path.relative_to(runs_dir).as_posix()
+    if before is not None and row.run not in (None, before):
+        row.failure, row.attempts, row.seconds, row.started, row.ended = None, 0, 0.0, None, None
     if not found.left:
         row.state, row.failure = "done", None
         return

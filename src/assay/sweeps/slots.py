@@ -20,15 +20,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.core.errors import MachineError
+from assay.core.words import count
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS")
+LISTING_SECONDS = 60.0  # that the driver has to list its GPUs
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A worker's own cores, by number, and its GPU, as CUDA_VISIBLE_DEVICES names it; None without one."""
+    """A worker's own cores, by number, and its GPU, as CUDA_VISIBLE_DEVICES names it; None without one.
+
+    `bound`: to these cores; without it to none, and it has as many threads.
+    """
 
     cores: tuple[int, ...]
     gpu: str | None = None
+    bound: bool = True
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The variables of a process that works here: no library starts more threads than there are cores."""
@@ -48,13 +56,19 @@ class Slot:
     def __str__(self) -> str:
         first, last = self.cores[0], self.cores[-1]
         cores = f"core {first}" if len(self.cores) == 1 else f"cores {first}-{last}"
-        if last - first >= len(self.cores):
+        if not self.bound:
+            cores = count(len(self.cores), "core")
+        elif last - first >= len(self.cores):
             cores = "cores " + ",".join(map(str, self.cores))
         return cores if self.gpu is None else f"GPU {self.gpu}, {cores}"
 
 
 def gpus_here() -> list[str]:
-    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; without torch."""
+    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; without torch.
+
+    Raises:
+        MachineError: the driver does not answer.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         named = [name.strip() for name in visible.split(",")]
@@ -62,7 +76,14 @@ def gpus_here() -> list[str]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    said = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=60)
+    try:
+        said = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False, timeout=LISTING_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise MachineError(
+            f"nvidia-smi -L has not answered within {LISTING_SECONDS:.0f} s, so the GPUs are not known",
+            where=tool,
+            fix="see to the driver, or set CUDA_VISIBLE_DEVICES= (to nothing) to leave GPUs out",
+        ) from None
     return gpus_in(said.stdout) if said.returncode == 0 else []
 
 
@@ -75,12 +96,15 @@ def gpus_in(listing: str) -> list[str]:
     return parts or found
 
 
-def share_out(wish: int | Literal["auto"], *, runs: int, cores: Sequence[int], gpus: Sequence[str] = ()) -> list[Slot]:
+def share_out(
+    wish: int | Literal["auto"], *, runs: int, cores: Sequence[int], gpus: Sequence[str] = (), bound: bool = True
+) -> list[Slot]:
     """Places for `runs` runs, by the rule above; memory is looked at once there are plans (`fitting`).
 
     Args:
         wish: `sweep.workers`.
         gpus: those that the runs are to train on; empty for runs on processors.
+        bound: whether the runs are bound to their cores.
     """
     asked = (len(gpus) or 1) if wish == "auto" else wish
     workers = max(1, min(asked, runs, len(cores), len(gpus) or asked))
@@ -88,7 +112,7 @@ def share_out(wish: int | Literal["auto"], *, runs: int, cores: Sequence[int], g
     slots, start = [], 0
     for number in range(workers):
         end = start + each + (number < more)
-        slots.append(Slot(tuple(cores[start:end]), gpus[number] if gpus else None))
+        slots.append(Slot(tuple(cores[start:end]), gpus[number] if gpus else None, bound))
         start = end
     return slots
 

@@ -17,7 +17,7 @@ from assay.core.console import Console
 from assay.core.errors import InputError, Interrupted
 from assay.core.files import make_folder, read_json
 from assay.core.ledger import is_run
-from assay.core.machine import cores_given
+from assay.core.machine import cores_given, limited
 from assay.core.rundir import now
 from assay.stages.compare.runs import Comparison
 from assay.stages.plan import SHARE
@@ -62,6 +62,7 @@ def sweep(
     Raises:
         InputError: the matrix does not stand, two of its variants are one run or have other test texts, or another
             command is at work on a sweep of this experiment.
+        MachineError: the GPUs cannot be listed.
         Interrupted: stopped by the user; the same command goes on.
     """
     console = console or Console()
@@ -139,7 +140,8 @@ def _planned(
     wish: Workers = asked[0].loaded.matrix.sweep.workers
     left = _ahead(record)
     elsewhere = any(variant.loaded.experiment.train.device != "cpu" for variant in asked)
-    slots = share_out(wish, runs=left, cores=cores_given(), gpus=gpus_here() if elsewhere else ())
+    gpus = gpus_here() if elsewhere else ()
+    slots = share_out(wish, runs=left, cores=cores_given(), gpus=gpus, bound=not limited())
     while True:
         lost = foretell(record, slots[0], console, command=command)
         found = _refitted(record, wish, slots)
@@ -206,7 +208,7 @@ def _refitted(record: Record, wish: Workers, slots: list[Slot]) -> list[Slot]:
     most = min(most, fitting(needs, budget()))
     if most == len(slots) and slots[0].gpu is None:
         return slots
-    return share_out(most, runs=len(needs), cores=cores_given())
+    return share_out(most, runs=len(needs), cores=cores_given(), bound=not limited())
 
 
 def _ahead(record: Record) -> int:

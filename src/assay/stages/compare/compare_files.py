@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from assay.core.files import sha256_json, write_json, write_text
+from assay.core.spreadsheet import text_cell
 from assay.stages.compare import compare_page, compare_tables
 from assay.stages.compare.compare_tables import Table
 from assay.stages.compare.entries import label
@@ -18,8 +18,6 @@ from assay.stages.compare.selection_page import section_markdown
 
 FOLDER = "comparisons"  # beside the runs of an experiment; it has neither identity nor experiment, so it is no run
 
-# What a spreadsheet takes for the beginning of a formula: = + - @, in full width too.
-_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 # What would be markup in a table of Markdown.
 _MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#~"})
 
@@ -98,9 +96,6 @@ def spreadsheet(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if not isinstance(value, str):
-        return "" if value is None else value
-    text = "".join(
-        "\ufffd" if unicodedata.category(sign) in ("Cc", "Cs") and sign not in "\n\t" else sign for sign in value
-    )
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    if isinstance(value, str):
+        return text_cell(value)
+    return "" if value is None else value

@@ -7,7 +7,7 @@ from typing import Any
 from assay.core.console import duration
 from assay.core.others import shared
 from assay.core.receipt import training_peak
-from assay.core.rundir import STAGES
+from assay.core.rundir import STAGES, attempts, spent
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import bars
 from assay.stages.compare.words import data_size, defined, name, value_text
@@ -59,8 +59,9 @@ def plan(evidence: Evidence) -> Json:
 
 
 def _took(stage: Json) -> str:
-    told = shared(stage)
-    return duration(stage.get("seconds", 0)) + (f" ({told})" if told else "")
+    again = f"in {attempts(stage)} attempts" if attempts(stage) > 1 else None
+    told = "; ".join(filter(None, (again, shared(stage))))
+    return duration(spent(stage)) + (f" ({told})" if told else "")
 
 
 def planned_memory(evidence: Evidence) -> float | None:

@@ -8,7 +8,6 @@ import math
 import random
 import re
 import secrets
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from assay.core.errors import InputError
 from assay.core.files import read_json, sha256_file, sha256_text, write_atomic, write_json
 from assay.core.optional import installed, missing
 from assay.core.rundir import RunDir
+from assay.core.spreadsheet import is_formula, plain
 from assay.stages.evaluate.anchors import Anchor
 from assay.stages.evaluate.pairs import AGAINST, TUNED, Pair, compare, read_pairs
 from assay.stats.intervals import Undefined
@@ -38,8 +38,6 @@ from assay.stats.preference import (
 TEXTS = ("prompt", "text_1", "text_2")
 ANSWERS: dict[str, Choice] = {"1": "first", "2": "second", "tie": TIE}
 _LONGEST = 32_000  # characters; spreadsheets cut a cell off at 32,767
-# What a spreadsheet takes for the beginning of a formula: = + - @, in full width too.
-_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _SHORT, _FEW_WORDS = 25, 2  # a cell so short, with a digit in it, may be taken for a number or a date
 _REPEATED, _AT_LEAST = 0.1, 5  # pairs shown again with the texts exchanged: this share, but so many at least
 _SHOWN = 60  # characters of a wrong value
@@ -145,13 +143,12 @@ def _row(number: int, prompt: str, first: str, second: str, entry: dict[str, Any
 
 def _cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula, a number or a date; without control signs, and with LF."""
-    plain = text.replace("\r\n", "\n").replace("\r", "\n")
-    plain = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in plain)
-    recast = len(plain) <= _SHORT and (
-        plain.strip().casefold() in ("true", "false")
-        or (re.search(r"\d", plain) and len(re.findall(r"[^\W\d_]{2,}", plain)) <= _FEW_WORDS)
+    kept = plain(text)
+    recast = len(kept) <= _SHORT and (
+        kept.strip().casefold() in ("true", "false")
+        or (re.search(r"\d", kept) and len(re.findall(r"[^\W\d_]{2,}", kept)) <= _FEW_WORDS)
     )
-    return f"'{plain}" if recast or plain.lstrip().startswith(_FORMULA) else plain
+    return f"'{kept}" if recast or is_formula(kept) else kept
 
 
 def _hash(cell: str) -> str:
