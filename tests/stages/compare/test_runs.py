@@ -16,7 +16,7 @@ from fixture_compare import FLAT, GROUPS, IDENTITY, TRAIN, write_run
 from statsmodels.stats.multitest import multipletests
 
 from assay.core.errors import GuardError, InputError
-from assay.core.files import write_json
+from assay.core.files import read_json, write_json
 from assay.core.guard import record
 from assay.core.records import Item
 from assay.core.rundir import RunDir
@@ -84,6 +84,19 @@ def test_a_difference_is_that_of_the_groups_bits(make: Make, mean: float, outcom
     assert found.sentence.startswith(said)
     assert float(found.sentence.removeprefix(said).split()[0]) == pytest.approx(amount, abs=0.0006)
     assert (found.name, found.against) == ("two", "one")
+
+
+@pytest.mark.parametrize(("smallest", "outcome"), [(0.05, "better"), (0.2, "better-but-small")])
+def test_what_is_less_than_the_effect_that_was_named_is_said(make: Make, smallest: float, outcome: str) -> None:
+    runs = [make("one", FLAT), make("two", draw(4, 0.1))]
+    summary = read_json(runs[1].summary)
+    write_json(runs[1].summary, summary | {"verdict": {"smallest_effect": smallest}})
+    stages = read_json(runs[1].stages)
+    stages["evaluate"]["outputs"] = {}
+    write_json(runs[1].stages, stages)
+    found = only(compare(runs))
+    assert found.outcome == outcome
+    assert ("better, but less than the effect you named (0.2): by " in found.sentence) == (smallest == 0.2)
 
 
 def test_the_other_way_round_it_is_the_opposite(make: Make) -> None:

@@ -20,7 +20,13 @@ from assay.stages.compare.words import fixed
 Json = dict[str, Any]
 
 # outcome → style and sign, as the report has them
-_LOOKS = {"better": ("good", "✓"), "worse": ("bad", "✕"), "not-shown": ("plain", "–"), "cannot-conclude": ("warn", "!")}
+_LOOKS = {
+    "better": ("good", "✓"),
+    "better-but-small": ("good", "✓"),
+    "worse": ("bad", "✕"),
+    "not-shown": ("plain", "–"),
+    "cannot-conclude": ("warn", "!"),
+}
 _KINDS = {
     "setting": "Set in the experiment",
     "decided": "Decided by the plan",
@@ -108,6 +114,7 @@ def _plainly(c: Comparison) -> str:
     said = []
     for outcome, words in (
         ("better", "better than"),
+        ("better-but-small", "better by less than the effect you named than"),
         ("worse", "worse than"),
         ("not-shown", "not shown to differ from"),
         ("cannot-conclude", "too little measured to be held against"),

@@ -15,6 +15,7 @@ from assay.stages.compare.words import count, decimals_for, fixed, interval, sho
 from assay.stats.verdict import p_text
 
 NONE = "–"
+SHOWN = ("train_seconds", "train_tokens_per_s", "peak_memory", "saved_bytes")  # costs beside each entry
 UNSURE = {True: "", False: " *", None: " ?"}  # behind a cost that may not, or perhaps not, be held against others
 
 
@@ -43,7 +44,7 @@ def overview(c: Comparison) -> Table:
             NONE if pair is None else difference(pair),
             NONE if pair is None else p_text(pair.p_holm).removeprefix("p = ").removeprefix("p "),
             "reference" if pair is None else OUTCOMES.get(pair.outcome, pair.outcome),
-            *(cost(spent[key]) for key in ("train_seconds", "train_tokens_per_s", "peak_memory", "saved_bytes")),
+            *(cost(spent[key]) for key in SHOWN),
         )
         for entry, own, pair, spent in zip(c.entries, c.qualities, pairs, c.costs, strict=True)
     ]
@@ -53,7 +54,7 @@ def overview(c: Comparison) -> Table:
 
 def _marks(c: Comparison) -> list[str]:
     """What the signs behind costs mean, where they stand."""
-    found = {cost.comparable for spent in c.costs for cost in spent.items if cost.value is not None}
+    found = {spent[key].comparable for spent in c.costs for key in SHOWN if spent[key].value is not None}
     said = []
     if False in found:
         said.append("* not comparable with the first entry's: under Costs it says why")

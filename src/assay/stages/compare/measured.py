@@ -48,6 +48,12 @@ class Measured:
         return settings
 
     @property
+    def smallest_effect(self) -> float:
+        """The least difference worth having, in bits per byte, as the experiment names it; 0 where none is recorded."""
+        named: float = (self.summary.get("verdict") or {}).get("smallest_effect") or 0.0
+        return named
+
+    @property
     def weights(self) -> str:
         """The hash of the trained weights."""
         digest: str = self.training["weights"]["sha256"]

@@ -43,9 +43,9 @@ class Compared:
 
     `difference` is over groups, of the means over `seeds`; `over_seeds` takes the seeds as draws of many, and is None
     below two. `low`, `high` and `p` are those that decide: `over_seeds`'s where there is one. `p_holm` is over all
-    pairs of the comparison, those that failed too. `outcome` is better, worse, not-shown or cannot-conclude; `scope`
-    what it covers, the recipe or these checkpoints; `causal` whether it may be put down to the one change. `found`,
-    `claim` and `cause` say so in words.
+    pairs of the comparison, those that failed too. `outcome` is one of a verdict's; `scope` what it covers, the recipe
+    or these checkpoints; `causal` whether it may be put down to the one change. `found`, `claim` and `cause` say so in
+    words.
     """
 
     name: str
@@ -213,6 +213,7 @@ class _Held:
     seeds: tuple[int, ...]
     p: float | None
     records: list[GuardRecord]
+    smallest_effect: float
 
 
 def _pairs(entries: Sequence[Entry], sides: Sequence[Sequence[Measured]], failed: int) -> list[Compared]:
@@ -246,7 +247,8 @@ def _held(first: Sequence[Measured], other: Sequence[Measured], family: int) -> 
         checks.equality(first[0], other[0]),
         one_change(first[0], other[0], seeds_differ=one.keys() != two.keys()),
     ]
-    return _Held(difference, wider, shared, p, records)
+    smallest = max(run.smallest_effect for run in (*first, *other))
+    return _Held(difference, wider, shared, p, records, smallest)
 
 
 def _compared(name: str, against: str, held: _Held, p: float | None, family: int) -> Compared:
@@ -255,8 +257,10 @@ def _compared(name: str, against: str, held: _Held, p: float | None, family: int
     outcome = "not-shown"
     if d.low is None or d.high is None or p is None or d.n_groups < needed:
         outcome = "cannot-conclude"
-    elif p < alpha:
-        outcome = "better" if d.low > 0 else "worse" if d.high < 0 else outcome
+    elif p < alpha and d.low > 0:
+        outcome = "better" if d.low >= held.smallest_effect else "better-but-small"
+    elif p < alpha and d.high < 0:
+        outcome = "worse"
     change = next(one for one in held.records if one.guard == "one-change")
     causal = change.status != "fail"
     scope: Claim = "recipe" if held.over_seeds and len(held.seeds) >= RECIPE_SEEDS else "checkpoint"
@@ -279,7 +283,9 @@ def _deciding(held: _Held) -> Difference:
 def _found(outcome: str, d: Difference, needed: int, held: _Held, p: float | None) -> str:
     amount = amount_text(d, sign=-1 if outcome == "worse" else 1)
     said = f"{outcome} by {amount}"
-    if outcome == "not-shown":
+    if outcome == "better-but-small":
+        said = f"better, but less than the effect you named ({held.smallest_effect:g}): by {amount}"
+    elif outcome == "not-shown":
         said = f"not shown: the difference is {amount}"
         said += "" if d.mde is None else f", and the smallest that could have been found {bpb_text(d.mde)}"
         if d.low is not None and d.high is not None and (d.low > 0 or d.high < 0):
