@@ -13,13 +13,11 @@ from assay.core.spreadsheet import text_cell
 from assay.stages.compare import compare_page, compare_tables
 from assay.stages.compare.compare_tables import Table
 from assay.stages.compare.entries import label
+from assay.stages.compare.markup import markdown_table, plain
 from assay.stages.compare.runs import Comparison
 from assay.stages.compare.selection_page import section_markdown
 
 FOLDER = "comparisons"  # beside the runs of an experiment; it has neither identity nor experiment, so it is no run
-
-# What would be markup in a table of Markdown.
-_MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#~"})
 
 
 def default_folder(c: Comparison) -> Path:
@@ -45,9 +43,9 @@ def write_comparison(c: Comparison, folder: Path) -> list[Path]:
 def markdown(c: Comparison) -> str:
     """The comparison as Markdown: what may be said, and every table of the page."""
     parts = [
-        f"# {_plain(c.title)}",
+        f"# {plain(c.title)}",
         c.summary + ".",
-        _list(f"**{_plain(p.name)}**: {_plain(p.sentence)}" for p in c.pairs),
+        _list(f"**{plain(p.name)}**: {plain(p.sentence)}" for p in c.pairs),
     ]
     sections = [
         ("The entries", compare_tables.overview(c)),
@@ -58,14 +56,14 @@ def markdown(c: Comparison) -> str:
     ]
     for heading, table in sections:
         if table is not None:
-            parts += [f"## {heading}", _table(table), _list(map(_plain, table.notes))]
+            parts += [f"## {heading}", _table(table), _list(map(plain, table.notes))]
     if c.selection:
         parts += ["## Model selection", section_markdown(c.selection)]
     if c.not_concluded:
-        parts += ["## What may not be concluded", _list(map(_plain, c.not_concluded))]
+        parts += ["## What may not be concluded", _list(map(plain, c.not_concluded))]
     loud = [(pair.name, r) for pair in c.pairs for r in pair.guards if r.status in ("warn", "fail")]
     if loud:
-        parts += ["## Guards", _list(f"{_plain(name)}: {r.guard} ({r.status}): {_plain(r.why)}" for name, r in loud)]
+        parts += ["## Guards", _list(f"{plain(name)}: {r.guard} ({r.status}): {plain(r.why)}" for name, r in loud)]
     parts += ["## How it was measured", "\n\n".join(compare_page.method(c))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -75,13 +73,7 @@ def _list(lines: Any) -> str:
 
 
 def _table(table: Table) -> str:
-    rows = [table.header, ("---",) * len(table.header), *table.rows]
-    return "\n".join("| " + " | ".join(cell if row is rows[1] else _plain(cell) for cell in row) + " |" for row in rows)
-
-
-def _plain(text: str) -> str:
-    """A text on one line that no reader of Markdown takes for markup."""
-    return " ".join(text.split()).translate(_MARKUP)
+    return markdown_table([*map(plain, table.header)], [[*map(plain, row)] for row in table.rows])
 
 
 def spreadsheet(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from assay.core.words import OUTCOMES, count, listed
 from assay.stages.compare import compare_tables, plots_runs
 from assay.stages.compare.entries import label
+from assay.stages.compare.markup import template
 from assay.stages.compare.plots import Row
 from assay.stages.compare.plots_runs import AXES, SERIES, Line, Spot
 from assay.stages.compare.runs import Compared, Comparison
@@ -43,15 +42,7 @@ _STATUS = {
 
 def render(c: Comparison) -> str:
     """The page as HTML, self-contained. The same comparison gives the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("compare.html.j2").render(context(c))
+    return template("compare.html.j2").render(context(c))
 
 
 def context(c: Comparison) -> Json:

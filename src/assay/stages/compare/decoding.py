@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from assay.core.console import duration
@@ -14,6 +13,7 @@ from assay.core.files import read_json, read_lines, write_text
 from assay.core.others import shared
 from assay.core.rundir import RunDir
 from assay.stages.compare.manner import visible
+from assay.stages.compare.markup import template
 from assay.stages.compare.plots import Scale, svg, svg_line, svg_text, tick_text, ticks
 from assay.stages.compare.words import NBSP, count, decimals_for, defined, fixed, percent
 
@@ -86,12 +86,8 @@ def context(run: RunDir) -> Json:
 
 def write_page(run: RunDir) -> Path:
     """Write decode/decode.html, one file that opens without a network."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
     path = run.decode / "decode.html"
-    write_text(path, environment.get_template("decode.html.j2").render(context(run)))
+    write_text(path, template("decode.html.j2").render(context(run)))
     return path
 
 

@@ -24,8 +24,8 @@ from assay.core.ledger import Ledger, Query
 from assay.core.ledger_query import leaf
 from assay.core.words import OUTCOMES, count
 from assay.stages.compare.headline import BADGES
+from assay.stages.compare.markup import template
 from assay.stages.compare.plots import Scale, svg, svg_line, svg_text, tick_text, ticks
-from assay.stages.compare.report import template
 from assay.stages.compare.words import NBSP, decimals_for, defined, fixed, interval
 
 Row = dict[str, Any]

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
 from assay.core.files import write_text
 from assay.core.rundir import RunDir
 from assay.stages.compare import page
 from assay.stages.compare.evidence import gather
-
-
-def template(name: str) -> Template:
-    """One of this folder's page templates: values are escaped, and a name that is not given is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(name)
+from assay.stages.compare.markup import template
 
 
 def render(run: RunDir) -> str:

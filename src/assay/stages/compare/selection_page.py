@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from assay.stages.compare.criteria import KINDS
 from assay.stages.compare.criterion import Criterion
+from assay.stages.compare.markup import markdown_table, plain, template
 from assay.stages.compare.selection import Row, Selection
 from assay.stages.compare.selection_words import told, turns
 from assay.stages.compare.words import fixed, share
@@ -23,17 +22,11 @@ HOW = (
     "The overall score is the weighted mean. So the choice depends on what is compared: another entry may move the "
     "scale. Weights are the reader’s; no measurement says what they should be."
 )
-# What would be markup in a table of Markdown.
-_MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|#~"})
 
 
 def section_html(selection: Selection) -> Markup:
     """The section as HTML, to stand below a heading of the page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return Markup(environment.get_template("selection.html.j2").render(context(selection)))
+    return Markup(template("selection.html.j2").render(context(selection)))
 
 
 def context(selection: Selection) -> Json:
@@ -113,37 +106,28 @@ def _turning(choice: Choice) -> list[tuple[str, str, str, str]]:
 def section_markdown(selection: Selection) -> str:
     """The section as Markdown, without a heading."""
     c = context(selection)
-    parts = ["\n".join(f"- {_plain(said)}" for said in c["sentences"])]
+    parts = ["\n".join(f"- {plain(said)}" for said in c["sentences"])]
     if c["rows"]:
-        header = ["criterion", "weight", *map(_plain, c["names"])]
+        header = ["criterion", "weight", *map(plain, c["names"])]
         body = [
-            [f"{_plain(row['label'])} ({_plain(row['unit'])}){_note(row)}", row["weight"], *map(_cell, row["cells"])]
+            [f"{plain(row['label'])} ({plain(row['unit'])}){_note(row)}", row["weight"], *map(_cell, row["cells"])]
             for row in c["rows"]
         ]
         body += [[f"{label} ({unit})", "", *values] for label, unit, values in c["totals"]]
-        parts += [_table(header, body), "\n".join(f"{number}. {_plain(said)}" for number, said in c["sources"])]
+        parts += [markdown_table(header, body), "\n".join(f"{number}. {plain(said)}" for number, said in c["sources"])]
     if c["turns"]:
-        rows = [list(map(_plain, row)) for row in c["turns"]]
-        parts.append(_table(["criterion", "weight now", "if it counted less", "if it counted more"], rows))
+        rows = [list(map(plain, row)) for row in c["turns"]]
+        parts.append(markdown_table(["criterion", "weight now", "if it counted less", "if it counted more"], rows))
     if c["left_out"]:
-        lines = "\n".join(f"- {label}: {_plain(reason)}" for label, reason in c["left_out"])
+        lines = "\n".join(f"- {label}: {plain(reason)}" for label, reason in c["left_out"])
         parts.append(f"Left out, for all entries:\n\n{lines}")
     return "\n\n".join([*parts, *([c["how"]] if c["how"] else [])])
 
 
 def _cell(cell: Json) -> str:
-    value = f"**{_plain(cell['value'])}**" if cell["best"] else _plain(cell["value"])
-    return f"{value} ({_plain(cell['under'])}){_note(cell)}"
+    value = f"**{plain(cell['value'])}**" if cell["best"] else plain(cell["value"])
+    return f"{value} ({plain(cell['under'])}){_note(cell)}"
 
 
 def _note(of: Json) -> str:
     return f" [{of['source']}]" if of["source"] else ""
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
-
-
-def _plain(text: str) -> str:
-    """A text on one line that no reader of Markdown takes for markup."""
-    return " ".join(text.split()).translate(_MARKUP)
