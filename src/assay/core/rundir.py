@@ -165,6 +165,11 @@ class RunDir:
         return self.path / "decode"  # apart from the stages: it may be tried again at any time
 
     @property
+    def undecoded(self) -> Path:
+        """Texts of an `assay decode` that has not come to its end."""
+        return self.path / ".decode"
+
+    @property
     def decoded(self) -> Path:
         return self.decode / "table.json"
 

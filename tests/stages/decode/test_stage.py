@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from assay.core.console import Console
 from assay.core.files import read_json, read_lines, write_json
 from assay.core.records import Decoding
 from assay.core.rundir import LOOKS, RunDir
+from assay.model.generate import generate
+from assay.stages.decode import laboratory
 from assay.stages.decode.stage import NUMBERS
 
 WORDS = ["king", "queen", "lord", "night", "sword", "love", "hate", "speak", "come", "his", "her", "my", "the", "and"]
@@ -108,6 +111,41 @@ def test_every_text_is_kept_and_a_seed_gives_it_again(trained: RunDir, found: di
     rows = list(csv.DictReader(io.StringIO((trained.decode / "table.csv").read_text())))
     assert len(rows) == len(found["settings"]) + len(found["confirmed_on"])
     assert [row["setting"] for row in rows if row["chosen"] == "True"] == [found["choice"]["name"]] * 2
+
+
+def test_killed_and_given_again_it_goes_on(
+    trained: RunDir, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from assay.byhand import decoded
+
+    runs = tmp_path / "runs"
+    shutil.copytree(trained.path.parents[1], runs)
+    run = RunDir(runs / trained.path.parent.name / trained.path.name)
+    calls: list[int] = []
+    last = 3
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if len(calls) == last:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return generate(*args, **kwargs)
+
+    monkeypatch.setattr(laboratory, "generate", counted)
+    before = run.decoded.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        decoded(str(run.path), runs_dir=runs, console=Console(quiet=True))
+    assert run.decoded.read_bytes() == before
+    assert len(list(run.undecoded.iterdir())) == 3
+    damaged = sorted(run.undecoded.iterdir())[0]
+    damaged.write_text(damaged.read_text()[:100])
+    calls.clear()
+    last = -1
+    again = decoded(str(run.path), runs_dir=runs, console=Console(quiet=True))
+    assert len(calls) == len(found["settings"]) + len(found["confirmed_on"]) - 2
+    assert not run.undecoded.exists()
+    for key in ("settings", "confirmed_on"):
+        assert [row["groups"] for row in again[key]] == [row["groups"] for row in found[key]]
+    assert again["choice"] == found["choice"]
 
 
 def test_guessing_ahead_gives_the_same_texts(found: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from assay.core.words import count
 from assay.model.generate import ROWS, Clock, Generation, generate, room
 from assay.model.score import Nats, Reading, Scorer
 from assay.model.session import Session
+from assay.stages.decode.kept import Kept, Made
 from assay.stages.decode.measure import Human, Output, Reference
 from assay.stages.decode.prompts import Case
 from assay.text.asking import Asking
 
 LONGEST_HUMAN = 2048  # tokens of a human text that are scored
+_Asked = tuple[Case, int, list[int]]  # with its seed and its ids
 _NOTHING = Decoding(0, 0.0, 1.0)  # no new token: what `room` is left for the prompt is all that the model reads
 
 
@@ -40,6 +42,7 @@ class Laboratory:
     session: Session
     seed: int
     seeds: int
+    kept: Kept
     console: Console
 
     @property
@@ -84,23 +87,15 @@ class Laboratory:
 
     def tries(self, cases: Sequence[Case], settings: Sequence[Setting], label: str) -> list[Tried]:
         """Generate with each setting, then score all texts by the base. What is not drawn is generated once."""
-        found: list[tuple[Setting, list[tuple[Case, int, list[int]]], list[Generation], dict[str, Any]]] = []
-        tokenizer = self.session.encoder.tokenizer
-        model, switched = self.session.active("tuned")
-        with switched, self.console.progress(label, len(settings), "settings") as bar:
+        found: list[tuple[Setting, list[_Asked], list[Generation], dict[str, Any]]] = []
+        with self.console.progress(label, len(settings), "settings") as bar:
             for number, setting in enumerate(settings):
                 draws = self.seeds if setting.decoding.drawn else 1
                 asked = [
                     (case, self.seed + draw * len(cases) + at, self.ids(case, setting))
                     for draw in range(draws) for at, case in enumerate(cases)
                 ]  # fmt: skip
-                clock, others = Clock(), Others()
-                texts = generate(
-                    model, tokenizer, [ids for _, _, ids in asked], stops=self.session.encoder.stops,
-                    decoding=setting.decoding, seeds=[seed for _, seed, _ in asked],
-                    rows=max(1, ROWS // setting.decoding.beams), clock=clock,
-                )  # fmt: skip
-                found.append((setting, asked, texts, _cost(clock, len(texts)) | others.record()))
+                found.append((setting, asked, *self._generated(setting.decoding, asked)))
                 bar.update(number + 1, setting.name)
         pairs = [
             (ids, one.ids, len(one.text.encode()))
@@ -118,6 +113,23 @@ class Laboratory:
             )
             for setting, asked, texts, cost in found
         ]
+
+    def _generated(self, decoding: Decoding, asked: Sequence[_Asked]) -> Made:
+        encoder, rows = self.session.encoder, max(1, ROWS // decoding.beams)
+        prompts, seeds = [ids for _, _, ids in asked], [seed for _, seed, _ in asked]
+
+        def make() -> Made:
+            clock, others = Clock(), Others()
+            model, switched = self.session.active("tuned")
+            with switched:
+                texts = generate(
+                    model, encoder.tokenizer, prompts, stops=encoder.stops, decoding=decoding, seeds=seeds, rows=rows,
+                    clock=clock,
+                )  # fmt: skip
+            return texts, _cost(clock, len(texts)) | others.record()
+
+        decides = {"prompts": prompts, "seeds": seeds, "stops": sorted(encoder.stops), "rows": rows}
+        return self.kept.once(decides | {"decoding": asdict(decoding)}, make)
 
     def human(self, cases: Sequence[Case], bare: Setting) -> Reference:
         """The human continuations of cases that have one, scored by the base."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import torch
+import transformers
 
-from assay.config.decode import GREEDY, expand, references
+from assay.config.decode import GREEDY, DecodeConfig, expand, references
 from assay.config.schema import Experiment
 from assay.config.values import HELD_OUT
 from assay.core.console import Console
@@ -30,6 +31,7 @@ from assay.model.load import load_base
 from assay.model.registry import BaseRef
 from assay.model.session import open_session
 from assay.stages.decode.choose import Candidate, Choice, Confirmation, choose, compared, confirm, with_loops
+from assay.stages.decode.kept import Kept
 from assay.stages.decode.laboratory import Laboratory, Tried
 from assay.stages.decode.measure import Reference, human_row, measured
 from assay.stages.decode.prompts import Case, Source, check_apart
@@ -93,45 +95,103 @@ def decode(
         run, base, cache, kind=experiment.adapter.kind, chat_template=experiment.data.chat_template,
         system=experiment.data.system_prompt, which="tuned", console=console,
     )  # fmt: skip
-    at = Laboratory(session, experiment.seed, d.seeds, console)
+    at = Laboratory(session, experiment.seed, d.seeds, _kept(run, weights, decisions), console)
     guesses = _guesses(at, d.lookup, assistant, cache, decisions)
+    bench = _bench(run, experiment, at, settings)
+
+    def look() -> None:
+        if d.confirm == HELD_OUT:
+            note_look(
+                looks, read_manifest(run.manifest_rows)["test"], run=run.path.name, weights=weights, what="decode"
+            )
+
+    found = _try(bench, at, settings, references(d, experiment.evaluate.decoding.decoding(), settings), look)
+    table = {
+        **_table(bench, found),
+        "weights": weights,
+        "speed": _speed(at, bench.choosing, guesses, d.max_new_tokens, decisions["precision"]["value"]),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    _write(run, table, next(s for s in settings if s.name == found.choice.name), found)
+    at.kept.forget()
+    return table
+
+
+def _kept(run: RunDir, weights: str, decisions: Mapping[str, Any]) -> Kept:
+    about = {
+        "weights": weights, "device": decisions["device"], "dtype": decisions["precision"]["value"],
+        "threads": decisions["threads"], "versions": [torch.__version__, transformers.__version__],
+    }  # fmt: skip
+    return Kept(run.undecoded, about)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What settings are tried on: two sets of prompts, and what people wrote."""
+
+    given: DecodeConfig
+    choosing: list[Case]
+    confirming: list[Case]  # none where there are no other prompts
+    people: Reference
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was tried, as it came and in numbers, and what follows."""
+
+    first: list[Tried]
+    second: list[Tried]
+    rows: list[Table]  # of `first`
+    again: list[Table]  # of `second`
+    choice: Choice
+    confirmation: Confirmation
+
+
+def _bench(run: RunDir, experiment: Experiment, at: Laboratory, settings: Sequence[Setting]) -> _Bench:
+    d = experiment.decode
     longest = max(setting.decoding.max_new_tokens for setting in settings)
     source = Source(run, d.groups, d.per_group, d.prompt_words, longest, experiment.data.split.seed)
     choosing = at.fitting(source.cases(d.prompts, "dev"), settings, where=_where("decode.prompts", d.prompts))
     confirming = at.fitting(source.cases(d.confirm, "test"), settings, where=_where("decode.confirm", d.confirm))
     check_apart(choosing, confirming)
-    reference = at.human(source.people(), settings[0])
-    first = at.tries(choosing, settings, "choosing")
-    rows = [_row(one, reference) for one in first]
-    choice = choose([Candidate(r["name"], r["groups"]["loop"], r["groups"]["distance"]) for r in rows], d.max_loops)
-    against = references(d, experiment.evaluate.decoding.decoding(), settings)
-    finalists = [s for s in settings if s.name in (choice.name, *against)]
-    if confirming and d.confirm == HELD_OUT:
-        note_look(looks, read_manifest(run.manifest_rows)["test"], run=run.path.name, weights=weights, what="decode")
-    second = at.tries(confirming, finalists, "confirming") if confirming else []
-    again = [_row(one, reference) for one in second]
-    said = _confirmed(choice, again, against, d.max_loops)
-    table = {
+    return _Bench(d, choosing, confirming, at.human(source.people(), settings[0]))
+
+
+def _try(
+    bench: _Bench, at: Laboratory, settings: Sequence[Setting], against: Sequence[str], look: Callable[[], None]
+) -> _Found:
+    """All settings on the first prompts; after a `look` the chosen one and those it is held `against` on the others."""
+    most = bench.given.max_loops
+    first = at.tries(bench.choosing, settings, "choosing")
+    rows = [_row(one, bench.people) for one in first]
+    choice = choose([Candidate(r["name"], r["groups"]["loop"], r["groups"]["distance"]) for r in rows], most)
+    second: list[Tried] = []
+    if bench.confirming:
+        look()
+        finalists = [s for s in settings if s.name in (choice.name, *against)]
+        second = at.tries(bench.confirming, finalists, "confirming")
+    again = [_row(one, bench.people) for one in second]
+    return _Found(first, second, rows, again, choice, _confirmed(choice, again, against, most))
+
+
+def _table(bench: _Bench, found: _Found) -> Table:
+    d, people = bench.given, bench.people
+    return {
         "schema": SCHEMA,
         "time": now(),
-        "weights": weights,
         "numbers": NUMBERS,
-        "prompts": _about(d.prompts, "dev", choosing),
-        "confirm": _about(d.confirm, "test", confirming),
+        "prompts": _about(d.prompts, "dev", bench.choosing),
+        "confirm": _about(d.confirm, "test", bench.confirming),
         "seeds": d.seeds,
         "max_loops": d.max_loops,
-        "human": {"texts": len(reference.texts), "groups": len({one.group for one in reference.texts}),
-                  "numbers": human_row(reference, d.max_new_tokens), "tokens": d.max_new_tokens},
-        "settings": rows,
-        "choice": asdict(choice),
-        "confirmed_on": again,
-        "confirmation": asdict(said),
-        "speed": _speed(at, choosing, guesses, d.max_new_tokens, decisions["precision"]["value"]),
+        "human": {"texts": len(people.texts), "groups": len({one.group for one in people.texts}),
+                  "numbers": human_row(people, d.max_new_tokens), "tokens": d.max_new_tokens},
+        "settings": found.rows,
+        "choice": asdict(found.choice),
+        "confirmed_on": found.again,
+        "confirmation": asdict(found.confirmation),
         "batch": "16 prompts together",
-        "seconds": round(time.perf_counter() - started, 3),
     }  # fmt: skip
-    _write(run, table, next(s for s in settings if s.name == choice.name), first, second)
-    return table
 
 
 def _weights(run: RunDir) -> str:
@@ -245,13 +305,13 @@ def _speed(at: Laboratory, cases: Sequence[Case], guesses: Sequence[Guess], most
     }
 
 
-def _write(run: RunDir, table: Table, setting: Setting, first: Sequence[Tried], second: Sequence[Tried]) -> None:
+def _write(run: RunDir, table: Table, setting: Setting, found: _Found) -> None:
     """All of decode/ at once: the table twice, every text, and the preset."""
     said = table["confirmation"]
     with directory_atomic(run.decode) as folder:
         write_json(folder / run.decoded.name, table)
         write_text(folder / "table.csv", _csv(table))
-        write_lines(folder / "texts.jsonl", _texts(first, second))
+        write_lines(folder / "texts.jsonl", _texts(found))
         write_json(
             folder / run.preset.name,
             {
@@ -263,13 +323,13 @@ def _write(run: RunDir, table: Table, setting: Setting, first: Sequence[Tried], 
     run.event("decoded", preset=setting.name, confirmed=said["confirmed"], settings=len(table["settings"]))
 
 
-def _texts(first: Sequence[Tried], second: Sequence[Tried]) -> list[Table]:
+def _texts(found: _Found) -> list[Table]:
     return [
         {
             "set": name, "setting": one.setting.name, "prompt_id": out.case.id, "group": out.case.group,
             "prompt": out.case.text, "seed": out.seed, "text": out.text, "tokens": len(out.ids), "stopped": out.stopped,
         }
-        for name, some in (("prompts", first), ("confirm", second)) for one in some for out in one.outputs
+        for name, some in (("prompts", found.first), ("confirm", found.second)) for one in some for out in one.outputs
     ]  # fmt: skip
 
 

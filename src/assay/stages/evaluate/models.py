@@ -67,6 +67,11 @@ class Setting:
         """The precision of products."""
         return str(self.decisions["precision"]["value"])
 
+    @property
+    def numbers(self) -> str:
+        """What the guards allow for: the precision, or 4-bit where the base's weights are."""
+        return "4-bit" if self.protocol.four_bit else self.dtype
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -251,4 +256,4 @@ def _reloads_fresh(at: Setting) -> None:
     )  # fmt: skip
     if isinstance(again, str):
         raise GuardError("fresh-reload", f"a new process cannot load what was saved: {again}", where=str(run.path))
-    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], four_bit=at.protocol.four_bit))
+    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], dtype=at.numbers))
