@@ -168,6 +168,16 @@ def test_seeds_add_their_own_spread() -> None:
     assert column("q", 10, seeds=((10.0,),)).drawn(np.random.default_rng(0), 5).std() == 0
 
 
+def test_what_is_within_the_resolution_is_equal_and_a_single_seed_moves_by_it() -> None:
+    near = column("memory", 98, 100, 99, higher=False, resolution=0.02)
+    assert equal(near).scores == ((1.0,), (1.0,), (1.0,))
+    # a third that is far off spreads the scale, and the others keep their places on it
+    assert equal(column("memory", 98, 100, 50, higher=False, resolution=0.02)).scores[0] == pytest.approx([0.04])
+    drawn = column("q", 50, 50, seeds=((50.0,), (40.0, 60.0)), resolution=0.1).drawn(np.random.default_rng(0), 40_000)
+    assert np.quantile(drawn[:, 0], [0.025, 0.975]) == pytest.approx([45, 55], abs=0.2)
+    assert drawn[:, 1].std() > 20  # its two seeds say more of it
+
+
 NUMBERS = st.lists(st.lists(st.integers(0, 5).map(float), min_size=3, max_size=3), min_size=1, max_size=4)
 
 

@@ -38,6 +38,8 @@ class Column:
         intervals: the 95 % interval of each value, where no units are known; None: the value is taken as it is.
         seeds: for each model its value of every training seed; a single one says nothing of their spread.
         enough: the value beyond which better is no longer better.
+        resolution: the share by which two measurements of one thing may differ. Values that are all as near to each
+            other count as equal; of a value without seeds it is half the width of the 95 % interval.
     """
 
     name: str
@@ -47,13 +49,14 @@ class Column:
     intervals: tuple[tuple[float, float] | None, ...] | None = None
     seeds: tuple[tuple[float, ...], ...] | None = None
     enough: float | None = None
+    resolution: float = 0.0
 
     def drawn(self, generator: np.random.Generator, draws: int) -> Floats:
         """Values that would be as well in keeping with what was measured, draws × models.
 
         From units: multivariate Student's t around the means, with the covariance of the units between models. From an
         interval: normal on either side, half as wide as the interval's part there ÷ 1.96. From two seeds up each model
-        besides has Student's t over its seeds.
+        besides has Student's t over its seeds, with one alone a normal deviation of the resolution ÷ 1.96.
         """
         centre = np.asarray(self.values, np.float64)
         found = np.tile(centre, (draws, 1))
@@ -65,10 +68,12 @@ class Column:
                     normal = generator.standard_normal(draws)
                     below, above = (centre[model] - ends[0]) / Z, (ends[1] - centre[model]) / Z
                     found[:, model] += normal * np.where(normal < 0, below, above)
-        for model, own in enumerate(self.seeds or ()):
+        for model, own in enumerate(self.seeds or [()] * len(centre)):
             if len(own) > 1:
                 error = float(np.std(own, ddof=1)) / math.sqrt(len(own))
                 found[:, model] += error * generator.standard_t(len(own) - 1, draws)
+            elif self.resolution:
+                found[:, model] += abs(centre[model]) * self.resolution / Z * generator.standard_normal(draws)
         return found
 
 
@@ -155,12 +160,12 @@ def choose(
     if not names or not len(own) or not (np.isfinite(own) & (own >= 0)).all() or own.sum() <= 0:
         raise ValueError("there must be a model, a criterion, and a weight above 0")
     own = own / own.sum()
-    values = np.array([_capped(column, np.asarray(column.values, np.float64)) for column in columns]).T
+    values = np.array([counted(column, np.asarray(column.values, np.float64)) for column in columns]).T
     scores = scaled(values, "min-max")
     overall = scores @ own
     best = _best(overall)
     generator = np.random.default_rng(seed)
-    redrawn = np.stack([_capped(column, column.drawn(generator, draws)) for column in columns], axis=2)
+    redrawn = np.stack([counted(column, column.drawn(generator, draws)) for column in columns], axis=2)
     by_draw = np.stack([scaled(one, "min-max") @ own for one in redrawn])
     shares, exact = _over_weightings(scores, generator, weightings)
     chosen = best[0] if len(best) == 1 else None
@@ -182,11 +187,18 @@ def choose(
     )
 
 
-def _capped(column: Column, values: Floats) -> Floats:
-    """Values of a criterion so that more is better, and no more than enough counts."""
+def counted(column: Column, values: Floats) -> Floats:
+    """Values of a criterion (… × models) so that more is better, no more than enough counts, and what is too near to be
+    told apart is equal."""
     sign = 1.0 if column.higher else -1.0
     towards = sign * values
-    return towards if column.enough is None else np.minimum(towards, sign * column.enough)
+    if column.enough is not None:
+        towards = np.minimum(towards, sign * column.enough)
+    if column.resolution:
+        near = column.resolution * np.abs(towards).max(axis=-1, keepdims=True)
+        alike = np.ptp(towards, axis=-1, keepdims=True) <= near
+        towards = np.where(alike, towards.mean(axis=-1, keepdims=True), towards)
+    return np.asarray(towards, np.float64)
 
 
 def scaled(values: Floats, kind: Scaling) -> Floats:

@@ -150,7 +150,7 @@ def test_a_tie_is_said_and_not_broken(make: Make) -> None:
     )
     said = found.sentences[1].replace("\u00a0", " ")
     assert re.match(r"measured values redrawn within their uncertainty choose [ab] in \d+ % of the cases \([ab] ", said)
-    assert said.endswith("(entries without a known spread of training memory are taken as measured)")
+    assert said.endswith("(measured once: training memory within 3 %)")
 
 
 def test_a_difference_that_chance_could_make_is_told(make: Make) -> None:
@@ -169,9 +169,23 @@ def test_a_difference_that_chance_could_make_is_told(make: Make) -> None:
 
 
 def test_what_was_measured_once_is_said(make: Make) -> None:
-    found = chosen([make("a"), make("b", cost={"train_seconds": 30.0})], {"training-time": 1.0})
-    told = "entries without a known spread of training time are taken as measured"
-    assert any(told in sentence for sentence in found.sentences)
+    found = chosen([make("a"), make("b", cost={"train_seconds": 30.0})], {"training-time": 1.0, "size": 1.0})
+    told = "(measured once: training time within 10 %, size of what is saved as measured)"
+    assert any(told in sentence.replace("\u00a0", " ") for sentence in found.sentences)
+
+
+def test_noise_of_a_cost_decides_nothing(make: Make) -> None:
+    # b predicts worse, and its 4 MB less of 662 are what two runs of one thing differ by
+    a, b = make("a", NOISY, cost={"peak_memory": 662e6}), make("b", cost={"peak_memory": 658e6})
+    found = chosen([a, b], {"quality": 1.0, "memory": 3.0})
+    assert found.choice is not None
+    assert (found.choice.chosen, found.choice.scores) == ("a", ((1.0, 1.0), (0.0, 1.0)))
+    assert found.choice.dominated == {"b": ("a",)}
+    row = next(line for line in section_markdown(found).splitlines() if line.startswith("| Training memory"))
+    assert "**" not in row
+    # half the memory is a difference
+    b = make("c", cost={"peak_memory": 331e6})
+    assert chosen([a, b], {"quality": 1.0, "memory": 3.0}).chosen == "c"
 
 
 def test_one_entry_is_no_choice(make: Make) -> None:

@@ -15,12 +15,16 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a criterion is: its name in `--weights`, its name for readers, its unit, and whether more is better."""
+    """What a criterion is: its name in `--weights`, its name for readers, its unit, and whether more is better.
+
+    `resolution` is the share by which it may differ between two runs of one thing on one quiet machine.
+    """
 
     name: str
     label: str
     unit: str
     higher: bool
+    resolution: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,11 @@ class Selection:
         labels = {name: kind.label.lower() for name, kind in KINDS.items()}
         if self.given is None:
             return unweighed(self.choice, labels)
-        unmoved = [row.name for row in self.rows if row.weight and any(cell.low is None for cell in row.cells)]
+        once = [row for row in self.rows if row.weight and any(cell.low is None for cell in row.cells)]
         without = [labels[name] for name, _ in self.left_out if self.given.get(name)]
         weights = "under your weights"
         weights += f" without {listed(without)}, which could not be weighed" if without else ""
-        return sentences(self.choice, labels, weights, unmoved)
+        return sentences(self.choice, labels, weights, [row.cells[0].kind for row in once])
 
     def as_json(self) -> Json:
         """All fields, as plain JSON values."""
@@ -163,7 +163,7 @@ def select(
         if weights:
             what = f"none of the weighed criteria ({', '.join(weights)}) could be measured for all entries alike"
         return Selection(names, tuple(Row(n, 0.0, c) for n, c in columns.items()), tuple(left_out), weights, None, what)
-    counted = [_column(name, columns[name]) for name, weight in weighed.items() if weight]
+    counted = [column_of(name, columns[name]) for name, weight in weighed.items() if weight]
     rows = tuple(Row(name, weighed[name] / total, cells) for name, cells in columns.items())
     choice = choose(names, counted, weighed, seed=seed)
     return Selection(names, rows, tuple(left_out), weights, choice)
@@ -181,11 +181,12 @@ def _missing(names: Sequence[str], cells: Sequence[Criterion]) -> str | None:
     return "; ".join(said) or None
 
 
-def _column(name: str, cells: Sequence[Criterion]) -> Column:
+def column_of(name: str, cells: Sequence[Criterion]) -> Column:
+    """A criterion of all entries, as it is weighed."""
     units = [unit for unit in cells[0].units if all(unit in cell.units for cell in cells)]
     return Column(
         name, cells[0].kind.higher, tuple(float(cell.value or 0.0) for cell in cells),
         units=tuple(tuple(cell.units[unit] for unit in units) for cell in cells) if len(units) > 1 else None,
         intervals=tuple(cell.inner for cell in cells), seeds=tuple(cell.by_seed for cell in cells),
-        enough=cells[0].enough,
+        enough=cells[0].enough, resolution=cells[0].kind.resolution,
     )  # fmt: skip

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from assay.stages.compare.criteria import KINDS
 from assay.stages.compare.criterion import Criterion
 from assay.stages.compare.markup import markdown_table, plain, template
-from assay.stages.compare.selection import Row, Selection
+from assay.stages.compare.selection import Row, Selection, column_of
 from assay.stages.compare.selection_words import told, turns
 from assay.stages.compare.words import fixed, share
-from assay.stats.choice import Choice
+from assay.stats.choice import Choice, counted
 
 Json = dict[str, Any]
 HOW = (
@@ -75,10 +75,9 @@ def _row(selection: Selection, row: Row, sources: dict[str, int]) -> Json:
 
 def _best(row: Row) -> Criterion | None:
     """The cell with the best value, as far as it counts; None where several have it."""
-    sign = 1 if row.cells[0].kind.higher else -1
-    enough = math.inf if row.cells[0].enough is None else sign * row.cells[0].enough
-    counted = [min(sign * float(cell.value or 0.0), enough) for cell in row.cells]
-    return row.cells[counted.index(max(counted))] if counted.count(max(counted)) == 1 and counted[1:] else None
+    amounts = counted(column_of(row.name, row.cells), np.array([cell.value or 0.0 for cell in row.cells]))
+    best = np.flatnonzero(amounts == amounts.max())
+    return row.cells[int(best[0])] if len(best) == 1 < len(amounts) else None
 
 
 def _totals(choice: Choice, *, weighed: bool) -> list[tuple[str, str, list[str]]]:

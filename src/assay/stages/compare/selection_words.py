@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from assay.core.console import duration
 from assay.core.words import count, listed
-from assay.stages.compare.criterion import Criterion
+from assay.stages.compare.criterion import Criterion, Kind
 from assay.stages.compare.words import NBSP, decimals_for, fixed, percent, share, short
 from assay.stats.choice import Choice, Flip
 
@@ -18,14 +18,14 @@ _BYTES = {1e12: "TB", 1e9: "GB", 1e6: "MB", 1e3: "kB"}
 Labels = Mapping[str, str]
 
 
-def sentences(choice: Choice, labels: Labels, weights: str, unmoved: Sequence[str]) -> list[str]:
+def sentences(choice: Choice, labels: Labels, weights: str, once: Sequence[Kind]) -> list[str]:
     """What a choice comes to.
 
     Args:
         choice: of `stats.choice`.
         labels: what readers call each criterion, to stand within a sentence.
         weights: whose they are, as in ``under your weights``.
-        unmoved: criteria of which some entry has no spread that is known.
+        once: criteria of which some entry was measured once, so that it has no spread of its own.
     """
     if len(choice.names) == 1:
         return [f"{choice.names[0]} is the only entry: there is nothing to choose from"]
@@ -34,14 +34,14 @@ def sentences(choice: Choice, labels: Labels, weights: str, unmoved: Sequence[st
         return [
             f"{listed(choice.best)} are equally good {weights} (overall {fixed(max(choice.overall), 2)} of 1), so that "
             "none is chosen: weigh the criteria otherwise, or measure more",
-            _by_chance(choice, labels, unmoved),
+            _by_chance(choice, labels, once),
             *told_apart,
         ]
     ranked = sorted(range(len(choice.names)), key=lambda i: -choice.overall[i])
     first, second = ((choice.names[i], fixed(choice.overall[i], 2)) for i in ranked[:2])
     return [
         f"{first[0]} is chosen {weights}: overall {first[1]} of 1; next is {second[0]} with {second[1]}",
-        _by_chance(choice, labels, unmoved),
+        _by_chance(choice, labels, once),
         _by_weights(choice, labels),
         *_turns(choice, labels),
         *_by_scaling(choice),
@@ -63,7 +63,7 @@ def unweighed(choice: Choice, labels: Labels) -> list[str]:
     ]
 
 
-def _by_chance(choice: Choice, labels: Labels, unmoved: Sequence[str]) -> str:
+def _by_chance(choice: Choice, labels: Labels, once: Sequence[Kind]) -> str:
     # of equals the one that is best most often
     leading = choice.chosen or max(choice.best, key=lambda name: choice.in_draws[choice.names.index(name)])
     at = choice.names.index(leading)
@@ -72,9 +72,12 @@ def _by_chance(choice: Choice, labels: Labels, unmoved: Sequence[str]) -> str:
     said += f"{share(own)} of the cases" + _others(choice.names, choice.in_draws, at)
     if own < SURE and choice.chosen:
         said += ": what was measured does not tell it from the others for sure"
-    if unmoved:
-        named = listed([labels[name] for name in unmoved])
-        said += f" (entries without a known spread of {named} are taken as measured)"
+    fixed_ones = [labels[kind.name] for kind in once if not kind.resolution]
+    near = [f"{labels[kind.name]} within {percent(kind.resolution, 0)}" for kind in once if kind.resolution]
+    taken = [listed(near)] if near else []
+    taken += [f"{listed(fixed_ones)} as measured"] if fixed_ones else []
+    if taken:
+        said += f" (measured once: {', '.join(taken)})"
     return said
 
 
