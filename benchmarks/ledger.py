@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from assay.core.find import COMPARISONS, SWEEPS
 from assay.core.ledger import Ledger, Query, resolve_run
 from assay.core.machine import processor
 
@@ -92,6 +93,8 @@ def make_runs(count: int, runs: Path) -> None:
         folder = runs / experiment / f"{day}-{n % 86400:06}-{n:08x}"
         state = "failed" if n % 20 == 3 else "unfinished" if n % 20 == 7 else "finished"
         write_run(folder, n, experiment, state, rng)
+        for own in (SWEEPS, COMPARISONS):  # what assay itself keeps beside the runs
+            (runs / experiment / own / "0123abcd").mkdir(parents=True, exist_ok=True)
 
 
 def write_run(folder: Path, n: int, experiment: str, state: str, rng: random.Random) -> None:

@@ -154,7 +154,8 @@ def test_reindex_tells_what_it_found_and_what_it_could_not_read(make_run: Make, 
     torn.summary.write_text('{"verdict"')
     make_run("frankenstein", number=3, until="plan")
     (tmp_path / "runs" / "bard" / "notes").mkdir()
-    (tmp_path / "runs" / "bard" / "sweeps").mkdir()
+    for own in ("sweeps", "comparisons"):
+        (tmp_path / "runs" / "bard" / own).mkdir()
     text = call("runs", "reindex")
     assert "3 runs of 2 experiments in " in text
     assert ": 2 finished, 1 unfinished" in text or ": 1 unfinished, 2 finished" in text
@@ -163,6 +164,7 @@ def test_reindex_tells_what_it_found_and_what_it_could_not_read(make_run: Make, 
     )
     assert "1 folder that is no run:\n  bard/notes" in text
     assert "sweeps" not in text
+    assert "comparisons" not in text
     assert "there is no such folder" in call("runs", "reindex", "--runs-dir", "nowhere", code=2)
 
 

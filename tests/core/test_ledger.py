@@ -152,6 +152,18 @@ def test_a_run_that_is_being_copied_here_is_found_when_it_is_whole(make_run: Mak
     assert len(ledger.rows()) == 2
 
 
+def test_assays_own_folders_do_not_keep_an_experiment_from_being_settled(make_run: Make, tmp_path: Path) -> None:
+    run = make_run(number=1)
+    for own in ("sweeps", "comparisons"):
+        (run.path.parent / own / "0123abcd").mkdir(parents=True)
+    settle(tmp_path / "runs")
+    ledger = Ledger(tmp_path / "runs")
+    assert len(ledger.rows()) == 1
+    make_run(number=2)
+    settle(tmp_path / "runs")  # as if nothing had happened: it is not looked into again
+    assert len(ledger.rows()) == 1
+
+
 def test_the_records_of_sweeps_are_no_runs(make_run: Make, tmp_path: Path) -> None:
     make_run()
     sweep = tmp_path / "runs" / "bard" / "sweeps" / "20260101-s1"

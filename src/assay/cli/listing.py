@@ -13,7 +13,7 @@ from assay.core.console import Console, duration
 from assay.core.errors import InputError
 from assay.core.export import csv_text, is_ours
 from assay.core.files import write_text
-from assay.core.find import SWEEPS, existing_run, folders, is_begun
+from assay.core.find import existing_run, folders, is_begun, run_folders
 from assay.core.ledger import COLUMNS, Ledger, Listing, Query
 from assay.core.words import OUTCOMES, count
 
@@ -53,8 +53,7 @@ def reindex(runs_dir: Path, console: Console) -> None:
     if not runs_dir.is_dir():
         raise InputError("there is no such folder", where=str(runs_dir), fix="name the runs directory with --runs-dir")
     ledger = Ledger(runs_dir)
-    total = sum(1 for experiment in folders(runs_dir) for _ in folders(Path(experiment.path)))
-    with console.progress("reading", total, "runs") as progress:
+    with console.progress("reading", len(_places(runs_dir)), "runs") as progress:
         ledger.rebuild(lambda done, _: progress.update(done))
     rows = ledger.rows()
     states = [row["status"] for row in rows]
@@ -65,12 +64,16 @@ def reindex(runs_dir: Path, console: Console) -> None:
     if damaged:
         lines.append(f"{count(len(damaged), 'run')} could not be read in full:")
         lines += [f"  {row['path']}: {_plain(row['damaged'])}" for row in damaged]
-    strange = [Path(one.path) for experiment in folders(runs_dir) for one in folders(Path(experiment.path))]
-    strange = [path for path in strange if path.name != SWEEPS and not is_begun(path)]
+    strange = [path for path in _places(runs_dir) if not is_begun(path)]
     if strange:
         lines.append(f"{count(len(strange), 'folder')} that {'is' if len(strange) == 1 else 'are'} no run:")
         lines += [f"  {path.relative_to(runs_dir)}" for path in sorted(strange)]
     console.result("\n".join(lines))
+
+
+def _places(runs_dir: Path) -> list[Path]:
+    """The folders that may be runs."""
+    return [Path(one.path) for experiment in folders(runs_dir) for one in run_folders(Path(experiment.path))]
 
 
 def history(target: str, runs_dir: Path, unused: Sequence[str], console: Console) -> None:

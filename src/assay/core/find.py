@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from assay.core.errors import InputError
 from assay.core.rundir import RunDir
 
-SWEEPS = "sweeps"  # beside an experiment's runs: the records of its sweeps, which are no runs
+SWEEPS, COMPARISONS = "sweeps", "comparisons"  # what assay itself keeps beside an experiment's runs: no runs
 
 
 def is_run(path: Path) -> bool:
@@ -48,6 +48,11 @@ def folders(path: Path) -> Iterator[os.DirEntry[str]]:
             yield from (entry for entry in entries if not entry.name.startswith(".") and entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def run_folders(experiment: Path) -> Iterator[os.DirEntry[str]]:
+    """The folders in an experiment's that may be runs: all but assay's own."""
+    return (entry for entry in folders(experiment) if entry.name not in (SWEEPS, COMPARISONS))
 
 
 def run_dirs(runs_dir: Path) -> list[RunDir]:
@@ -98,7 +103,7 @@ def existing_run(target: str, runs_dir: Path) -> RunDir | None:
 def _names(runs_dir: Path) -> Iterator[tuple[str, str]]:
     """What may be runs: the name, which begins with the time, and the experiment's."""
     for experiment in folders(runs_dir):
-        yield from ((entry.name, experiment.name) for entry in folders(Path(experiment.path)))
+        yield from ((entry.name, experiment.name) for entry in run_folders(Path(experiment.path)))
 
 
 def _short(name: str) -> str:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.core.errors import AssayError, MachineError
-from assay.core.find import SWEEPS, existing_run, folders, is_begun, is_locked, is_run, resolve_run, run_dirs
+from assay.core.find import existing_run, folders, is_begun, is_locked, is_run, resolve_run, run_dirs, run_folders
 from assay.core.ledger_query import Query, check_key, order, where
 from assay.core.ledger_rows import COLUMNS, events_stamp, path_of, read, read_run, stamp_of
 from assay.core.ledger_table import Table, create, forget, in_memory, settings_of, transaction, write
@@ -199,7 +199,7 @@ class Ledger:
         Those that have a row are known to be runs.
         """
         folder = self.runs_dir / experiment
-        paths = {f"{experiment}/{entry.name}" for entry in folders(folder) if entry.name != SWEEPS}
+        paths = {f"{experiment}/{entry.name}" for entry in run_folders(folder)}
         runs = {path for path in paths if path in rows or is_begun(self.runs_dir / path)}
         try:
             old = time.time() - os.stat(folder).st_mtime > SETTLED_SECONDS

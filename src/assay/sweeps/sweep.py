@@ -16,7 +16,7 @@ from assay.config.matrix import Variant, variants
 from assay.core.console import Console
 from assay.core.errors import InputError, Interrupted
 from assay.core.files import make_folder, read_json
-from assay.core.ledger import is_run
+from assay.core.find import SWEEPS, is_run
 from assay.core.machine import cores_given, limited
 from assay.core.rundir import now
 from assay.stages.compare.runs import Comparison
@@ -72,7 +72,7 @@ def sweep(
             "is a run, and a sweep has an experiment file", where=target, fix="assay sweep EXPERIMENT.yaml"
         )
     asked = variants(path, overrides)
-    with _alone(runs_dir / asked[0].loaded.experiment.name / "sweeps"):
+    with _alone(runs_dir / asked[0].loaded.experiment.name / SWEEPS):
         record = _record(asked, runs_dir)
         try:
             ready, slots = _planned(record, asked, console, command)
@@ -118,7 +118,7 @@ def _record(asked: Sequence[Variant], runs_dir: Path) -> Record:
     loaded = asked[0].loaded
     config = loaded.matrix.sweep.search
     own = sweep_id(asked, config)
-    folder = runs_dir / loaded.experiment.name / "sweeps" / own
+    folder = runs_dir / loaded.experiment.name / SWEEPS / own
     before: dict[str, Any] = read_json(folder / FILE) if (folder / FILE).is_file() else {}
     earlier = {row["key"]: row for row in before.get("rows", [])}
     rows = rows_of(asked)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.core.files import sha256_json, write_json, write_text
+from assay.core.find import COMPARISONS
 from assay.core.spreadsheet import text_cell
 from assay.stages.compare import compare_page, compare_tables
 from assay.stages.compare.compare_tables import Table
@@ -17,13 +18,11 @@ from assay.stages.compare.markup import markdown_table, plain
 from assay.stages.compare.runs import Comparison
 from assay.stages.compare.selection_page import section_markdown
 
-FOLDER = "comparisons"  # beside the runs of an experiment; it has neither identity nor experiment, so it is no run
-
 
 def default_folder(c: Comparison) -> Path:
     """``runs/<experiment of the first run>/comparisons/<hash of what is compared>``: the same runs, the same folder."""
     runs = [[label(run) for run in entry.runs] for entry in c.entries]
-    return c.entries[0].runs[0].path.parent / FOLDER / sha256_json(runs)[:8]
+    return c.entries[0].runs[0].path.parent / COMPARISONS / sha256_json(runs)[:8]
 
 
 def write_comparison(c: Comparison, folder: Path) -> list[Path]:
