@@ -80,6 +80,22 @@ def test_another_learning_rate_is_what_was_varied(make: Make) -> None:
     assert none(found, "one learning rate")
 
 
+def test_only_those_that_share_a_rate_are_said_to(make: Make) -> None:
+    """Rank crossed with the learning rate: two of four were trained at another one."""
+    other, fast = ADAPTER | {"rank": 64}, TRAIN | {"learning_rate": 0.01}
+    worse = [[bits + 0.01 * n for bits in BETTER] for n in range(3)]
+    runs = [
+        make("a", train=fast),
+        make("slow", worse[0]),
+        make("rank", worse[1], adapter=other, train=fast),
+        make("both", worse[2], adapter=other),
+    ]
+    sentence = that(said(*runs), "one learning rate")
+    assert sentence.startswith("a and rank were trained at one learning rate, 0.01: with another value of the rank")
+    alike = that(said(runs[0], runs[2]), "one learning rate")
+    assert alike.startswith("All were trained at one learning rate, 0.01:")
+
+
 def test_another_base(make: Make) -> None:
     other = {"base": {"spec": "scratch:gpt2-tiny", "hash": "1"}}
     second = make("b", BETTER, settings={"tokenizer_sha256": "u"}, **other)

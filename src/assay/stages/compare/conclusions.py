@@ -129,18 +129,21 @@ def _scales(made: _Made) -> Iterator[str]:
 
 def _rates(made: _Made) -> Iterator[str]:
     """A comparison at one learning rate does not show either side at its best."""
-    found: dict[str, list[str]] = {}
-    for _, change, one, two in made:
-        rates = [run.identity["train"].get("learning_rate") for run in (one, two)]
-        for key in change.get("changes", ()):
-            if key.startswith(_RATE_MATTERS) and rates[0] == rates[1]:
-                rate = "" if rates[0] is None else f", {rates[0]:g}"
-                found.setdefault(rate, []).append(_CALLED.get(key, key))
-    for rate, keys in found.items():
-        what = listed(list(dict.fromkeys(keys)))
+    every: set[float | None] = set()
+    found: dict[float | None, tuple[dict[str, None], dict[str, None]]] = {}  # rate → the entries, the keys
+    for pair, change, *both in made:
+        rates = [run.identity["train"].get("learning_rate") for run in both]
+        every.update(rates)
+        keys = [_CALLED.get(key, key) for key in change.get("changes", ()) if key.startswith(_RATE_MATTERS)]
+        if keys and rates[0] == rates[1]:
+            names, what = found.setdefault(rates[0], ({}, {}))
+            names |= dict.fromkeys((pair.against, pair.name))
+            what |= dict.fromkeys(keys)
+    for rate, (names, what) in found.items():
+        who = "All" if len(every) == 1 else listed(list(names))
         yield (
-            f"All were trained at one learning rate{rate}: with another value of {what} another rate may be the best, "
-            "so that none is shown at its own best."
+            f"{who} were trained at one learning rate{'' if rate is None else f', {rate:g}'}: with another value of "
+            f"{listed(list(what))} another rate may be the best, so that none is shown at its own best."
         )
 
 
