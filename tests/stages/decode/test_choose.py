@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.stages.decode.choose import Candidate, choose, compared, confirm, looping, with_loops
+from assay.stages.decode.choose import Candidate, Confirmation, choose, compared, confirm, looping, with_loops
 
 EIGHT = [f"g{n}" for n in range(8)]
 
@@ -100,7 +100,7 @@ def test_the_share_of_looping_groups_has_an_exact_interval() -> None:
 
 def verdict(chosen: dict, others: dict, **more):  # type: ignore[no-untyped-def,type-arg]
     tests = compared(chosen, others)
-    return confirm("x", chosen["loop"], tests, max_loops=0.05, **{"reference": "greedy", **more})
+    return confirm("x", chosen["loop"], tests, max_loops=0.05, **{"reference": "greedy", "default": "default", **more})
 
 
 def test_fewer_loops_on_eight_groups_confirm() -> None:
@@ -137,6 +137,57 @@ def test_better_in_one_and_worse_in_the_other_is_not_confirmed() -> None:
     found = verdict(flat(0, 9.0), {"greedy": flat(1.0, 1.0)})
     assert found.confirmed is False
     assert "further from human texts" in found.sentence
+
+
+def beside_default(farther: float) -> Confirmation:
+    """Twelve groups: greedy loops in all of its texts, the chosen one in none, but it is so much farther off."""
+    own = [1.0 + 0.1 * n for n in range(12)]
+    default = [value - farther + (-1) ** n * 0.02 for n, value in enumerate(own)]
+    zero, ones = over(*[0] * 12), over(*[1] * 12)
+    others = {"greedy": {"loop": ones, "distance": over(*own)}, "default": {"loop": zero, "distance": over(*default)}}
+    return verdict({"loop": zero, "distance": over(*own)}, others)
+
+
+def test_what_is_gained_on_greedy_makes_up_for_no_loss_on_default() -> None:
+    found = beside_default(0.68)
+    test = found.tests[3]
+    assert (test.against, test.number, test.shown) == ("default", "distance", True)
+    assert test.adjusted == pytest.approx(4 * 2 / 2**12)
+    assert found.confirmed is False
+    assert found.sentence.startswith(
+        "not confirmed: on 12 other groups of prompts 0 % of the texts of x hold a loop; "
+        "loops are 100 points fewer than with greedy, p = 0.002; "
+        "but its texts lie 0.68 spreads further from human texts than those of default (evaluate.decoding), "
+        "p = 0.002; 0 of 12 groups have a loop"
+    )
+
+
+def test_its_healthy_twins_are_confirmed_and_say_how_they_stand_against_default() -> None:
+    alike, nearer = beside_default(0.0), beside_default(-0.68)
+    assert (alike.confirmed, nearer.confirmed) == (True, True)
+    assert (
+        "; its texts are not shown to lie nearer to human texts than those of default (evaluate.decoding), or further; "
+    ) in alike.sentence
+    assert "; its texts lie 0.68 spreads nearer to human texts than those of default" in nearer.sentence
+    assert "but" not in alike.sentence + nearer.sentence
+
+
+def test_more_loops_than_default_are_not_confirmed_even_below_the_threshold() -> None:
+    few = over(*[0.04] * 12)
+    alike = over(*[1.0] * 12)
+    others = {name: {"loop": over(*[loops] * 12), "distance": alike} for name, loops in (("greedy", 1), ("default", 0))}
+    found = verdict({"loop": few, "distance": alike}, others)
+    assert found.confirmed is False
+    assert "; but loops are 4 points more than with default (evaluate.decoding), p = 0.002; " in found.sentence
+
+
+def test_where_default_itself_is_chosen_it_is_called_so() -> None:
+    found = confirm(
+        "default", over(*[0] * 8), compared(flat(0, 1.0), {"greedy": flat(1, 1.0)}), max_loops=0.05,
+        reference="greedy", default="default",
+    )  # fmt: skip
+    assert found.confirmed is True
+    assert "0 % of the texts of default (evaluate.decoding) hold a loop" in found.sentence
 
 
 def test_without_another_setting_there_is_nothing_to_beat() -> None:

@@ -98,6 +98,7 @@ def test_a_setting_without_loops_is_chosen_and_confirmed_on_other_groups(
     assert found["confirmation"]["confirmed"] is True
     test = next(t for t in found["confirmation"]["tests"] if (t["against"], t["number"]) == ("greedy", "loop"))
     assert (test["groups"], test["mean"] < 0) == (8, True)
+    assert "default (evaluate.decoding)" in found["confirmation"]["sentence"]
 
 
 def test_every_text_is_kept_and_a_seed_gives_it_again(trained: RunDir, found: dict[str, Any]) -> None:
@@ -164,7 +165,8 @@ def test_the_look_at_the_test_texts_is_on_record(trained: RunDir, found: dict[st
 
 def test_page_and_report_show_it(trained: RunDir, found: dict[str, Any]) -> None:
     page = (trained.decode / "decode.html").read_text()
-    for words in (found["choice"]["name"], "Guessing ahead", "On other prompts", "Side by side"):
+    for words in (found["choice"]["name"], "Guessing ahead", "On other prompts", "Side by side",
+                  found["confirmation"]["sentence"][1:]):  # fmt: skip
         assert words in page
     assert "http" not in page.replace("http-equiv", "")
     assert "decode/decode.html" in trained.report.read_text()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -25,6 +25,7 @@ from assay.stats.tests import groups_needed, sign_flip_p
 
 Groups = Mapping[str, float]  # a number of each group
 TESTED = ("loop", "distance")  # both are better when lower
+VERDICTS = {True: "confirmed", False: "not confirmed", None: "cannot conclude"}
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ class Test:
         return self.shown and (self.mean or 0.0) < 0
 
     @property
+    def higher(self) -> bool:
+        """The chosen one is shown to be higher, which is worse."""
+        return self.shown and not self.lower
+
+    @property
     def shown(self) -> bool:
         """There is a difference beyond chance: p is small enough, and the interval leaves 0 out."""
         if self.adjusted is None or self.low is None or self.high is None:
@@ -172,58 +178,57 @@ class Confirmation:
 
 
 def confirm(
-    name: str, loops: Groups, tests: Sequence[Test], *, max_loops: float, reference: str | None
+    name: str, loops: Groups, tests: Sequence[Test], *, max_loops: float, reference: str | None, default: str
 ) -> Confirmation:
     """Judge the chosen setting on prompts that had no part in the choice.
 
-    It is confirmed where it keeps below the threshold, and against `reference` is shown to loop less, or to lie nearer
-    to human texts, and in neither to be worse.
+    It is confirmed where it keeps below the threshold, is shown to loop less than `reference` or to lie nearer to human
+    texts, and is shown to be worse in neither than any setting that it was tested against.
 
     Args:
         name: of the chosen setting.
         loops: its loops on these prompts, by group.
         tests: of `compared`.
         max_loops: the threshold.
-        reference: the setting that it is to beat; None where it is itself that.
+        reference: the setting that it is to beat; None where there is no other.
+        default: the name of `evaluate.decoding`.
     """
-    found = _judged(name, loops, tests, max_loops=max_loops, reference=reference)
-    return replace(found, sentence=f"{found.sentence}; {looping(loops, max_loops)}")
-
-
-def _judged(
-    name: str, loops: Groups, tests: Sequence[Test], *, max_loops: float, reference: str | None
-) -> Confirmation:
+    called = {one: one for one in (name, *(test.against for test in tests))}
+    called[default] = f"{default} (evaluate.decoding)"
     share, n = fmean(loops.values()), len(loops)
-    told = f"on {n} other groups of prompts {_percent(share)} of the texts of {name} hold a loop"
+    told = f"on {n} other groups of prompts {_percent(share)} of the texts of {called[name]} hold a loop"
+    worse = [f"but {_words(test, called[test.against])}" for test in tests if test.higher]
     if share > max_loops:
-        return Confirmation(False, f"not confirmed: {told}, more than {_percent(max_loops)}", list(tests))
+        worse.insert(0, f"but no more than {_percent(max_loops)} may")
+    confirmed, lack = (False, []) if worse else _beaten(tests, reference, called)
+    if any((test.against, test.number, test.shown) == (default, "distance", False) for test in tests):
+        lack.append(f"its texts are not shown to lie nearer to human texts than those of {called[default]}, or further")
+    better = [_words(test, called[test.against]) for test in tests if test.lower]
+    sentence = "; ".join([f"{VERDICTS[confirmed]}: {told}", *better, *worse, *lack, looping(loops, max_loops)])
+    return Confirmation(confirmed, sentence, list(tests))
+
+
+def _beaten(tests: Sequence[Test], reference: str | None, called: Mapping[str, str]) -> tuple[bool | None, list[str]]:
+    """Whether the chosen setting, shown to be worse than none, is shown to be better than `reference`; else why not."""
     if reference is None:
-        return Confirmation(None, f"cannot conclude: {told}, and there is no other setting to beat", list(tests))
-    own = {test.number: test for test in tests if test.against == reference}
+        return None, ["there is no other setting to beat"]
+    own = [test for test in tests if test.against == reference]
     needed = groups_needed(limits("paired-verdict.p").passes, len(tests))
-    if max(test.groups for test in own.values()) < needed:
-        return Confirmation(
-            None,
-            f"cannot conclude: {told}; with {needed} groups of prompts a difference from {reference} could be shown",
-            list(tests),
-        )
-    better = [_words(test, reference) for test in own.values() if test.lower]
-    worse = [_words(test, reference) for test in own.values() if test.shown and not test.lower]
-    if worse:
-        return Confirmation(False, f"not confirmed: {told}, {', and '.join(worse)}", list(tests))
-    if not better:
-        return Confirmation(False, f"not confirmed: {told}, and no difference from {reference} is shown", list(tests))
-    return Confirmation(True, f"confirmed: {told}, {', and '.join(better)}", list(tests))
+    if max(test.groups for test in own) < needed:
+        return None, [f"with {needed} groups of prompts a difference from {called[reference]} could be shown"]
+    if not any(test.lower for test in own):
+        return False, [f"no difference from {called[reference]} is shown"]
+    return True, []
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _words(test: Test, reference: str) -> str:
+def _words(test: Test, whose: str) -> str:
     mean, p = test.mean or 0.0, test.adjusted or 0.0
     if test.number == "loop":
         way = "fewer" if mean < 0 else "more"
-        return f"{100 * abs(mean):.0f} points {way} than with {reference} (p = {p:.2g})"
+        return f"loops are {100 * abs(mean):.0f} points {way} than with {whose}, p = {p:.2g}"
     way = "nearer to" if mean < 0 else "further from"
-    return f"they lie {abs(mean):.2g} spreads {way} human texts than those of {reference} (p = {p:.2g})"
+    return f"its texts lie {abs(mean):.2g} spreads {way} human texts than those of {whose}, p = {p:.2g}"

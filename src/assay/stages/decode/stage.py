@@ -235,7 +235,10 @@ def _confirmed(choice: Choice, again: Sequence[Table], against: Sequence[str], m
     own = {row["name"]: row["groups"] for row in again}
     chosen = own.pop(choice.name)
     reference = next((name for name in against if name in own), None)
-    return confirm(choice.name, chosen["loop"], compared(chosen, own), max_loops=max_loops, reference=reference)
+    return confirm(
+        choice.name, chosen["loop"], compared(chosen, own), max_loops=max_loops, reference=reference,
+        default=against[-1],
+    )  # fmt: skip
 
 
 def _row(tried: Tried, reference: Reference) -> Table:
