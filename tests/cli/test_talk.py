@@ -12,7 +12,7 @@ from assay.cli.main import main
 from assay.cli.talk import Chat
 from assay.config.decode import DecodingConfig
 from assay.core.console import Console
-from assay.core.errors import MachineError
+from assay.core.errors import InputError, MachineError
 from assay.core.records import Decoding, Setting
 from assay.core.rundir import RunDir
 
@@ -136,6 +136,22 @@ def test_a_setting_that_this_machine_cannot_do_ends_no_conversation(capsys: pyte
     assert "there is no contrastive search here" in said.err
     assert said.out == "tuned heard b\n"
     assert [len(call["messages"]) for call in parrot.calls] == [1]
+
+
+def test_a_full_conversation_is_said_to_be_and_goes_on_once_it_is_cleared(capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(Parrot):
+        def chat_stream(self, messages: Sequence[dict[str, str]], decoding: Decoding, **settings: Any) -> Iterator[str]:
+            if len(messages) > 1:
+                raise InputError("the conversation no longer fits", fix="shorten it")
+            yield from super().chat_stream(messages, decoding, **settings)
+
+    parrot = Full()
+    talk(parrot, "a", "b", "/clear", "c")
+    said = capsys.readouterr()
+    assert said.err.count("the conversation no longer fits") == 1
+    assert "/clear forgets what was said" in said.err
+    assert said.out == "tuned heard a\ntuned heard c\n"
+    assert [call["messages"] for call in parrot.calls] == [[{"role": "user", "content": one}] for one in "ac"]
 
 
 def test_prompts_stand_in_the_presets_words() -> None:

@@ -174,7 +174,10 @@ class Chat:
                 answer.append(piece)
                 self._console.write(piece)
         except MachineError as error:  # a setting that this machine cannot do ends no conversation
-            self._console.note(f"{error}\n/preset goes back to how the conversation began")
+            self._console.error(f"{error}\n/preset goes back to how the conversation began")
+            return
+        except InputError as error:  # nor does one that is full by now, or that the template refuses
+            self._console.error(f"{error}\n/clear forgets what was said; /set max_new_tokens=... asks for less")
             return
         self._console.write("\n")
         self._messages = [*messages, {"role": "assistant", "content": "".join(answer)}]

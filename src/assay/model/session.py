@@ -14,15 +14,19 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TextIteratorStreamer
 
 from assay.core.console import Console
+from assay.core.errors import InputError
 from assay.core.files import read_json
 from assay.core.records import Decoding, Role, Turn
 from assay.core.rundir import RunDir
 from assay.model.adapters import causal, load_adapter, load_tuned
-from assay.model.generate import check_supported, generate, processors, settings
+from assay.model.generate import check_supported, generate, processors, room, settings
 from assay.model.load import load_base, silent
 from assay.model.registry import BaseRef
 from assay.text.tokens import Encoder
 from assay.text.tokens import chat_template as template_of
+
+# what is too long
+ONE, SEVERAL = "the prompt does not fit", "the conversation no longer fits"
 
 
 @dataclass
@@ -55,10 +59,17 @@ class Session:
         return self.model, nullcontext()
 
     def generate(self, prompts: Sequence[str], decoding: Decoding, *, seed: int) -> list[str]:
-        """The new text of each prompt, each drawn with `seed`."""
+        """The new text of each prompt, each drawn with `seed`.
+
+        Raises:
+            InputError: a prompt leaves no room for the new text.
+        """
         model, switched = self.active()
+        asked = [self.encoder.prompt(self._asked(prompt)) for prompt in prompts]
+        for ids in asked:
+            _check_room(model, ids, decoding, ONE)
         with switched:
-            return self._whole(model, [self.encoder.prompt(self._asked(prompt)) for prompt in prompts], decoding, seed)
+            return self._whole(model, asked, decoding, seed)
 
     def _whole(
         self, model: PreTrainedModel | PeftModel, prompts: Sequence[list[int]], decoding: Decoding, seed: int
@@ -70,20 +81,28 @@ class Session:
         return [one.text for one in found]
 
     def stream(self, prompt: str, decoding: Decoding, *, seed: int) -> Iterator[str]:
-        """The new text piece by piece, as it comes."""
-        yield from self._stream(self._asked(prompt), decoding, seed)
+        """The new text piece by piece, as it comes.
 
-    def _stream(self, turns: Sequence[Turn], decoding: Decoding, seed: int) -> Iterator[str]:
+        Raises:
+            InputError: the prompt leaves no room for it.
+            MachineError: the installed library cannot do it.
+        """
+        yield from self._stream(self._asked(prompt), decoding, seed, ONE)
+
+    def _stream(self, turns: Sequence[Turn], decoding: Decoding, seed: int, what: str) -> Iterator[str]:
         model, switched = self.active()
         tokenizer = self.encoder.tokenizer
-        check_supported(decoding)  # here, since an error in the thread would be lost
+        check_supported(decoding)
+        asked = self.encoder.prompt(turns)
+        _check_room(model, asked, decoding, what)
         if decoding.beams > 1:  # a search knows its text only at the end
             with switched:
-                yield self._whole(model, [self.encoder.prompt(turns)], decoding, seed)[0]
+                yield self._whole(model, [asked], decoding, seed)[0]
             return
         wrapper = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend)
         streamer = TextIteratorStreamer(wrapper, skip_prompt=True, skip_special_tokens=True)
-        ids = torch.tensor([self.encoder.prompt(turns)], device=causal(model).device)
+        ids = torch.tensor([asked], device=causal(model).device)
+        failed: list[Exception] = []
 
         def work() -> None:
             try:
@@ -95,6 +114,8 @@ class Session:
                         logits_processor=processors(decoding, [seed]),
                         streamer=streamer,
                     )
+            except Exception as error:  # raised again where the pieces are read: a thread's own errors are lost
+                failed.append(error)
             finally:
                 streamer.end()
 
@@ -103,11 +124,33 @@ class Session:
             thread.start()
             yield from (piece for piece in streamer if piece)
             thread.join()
+        if failed:
+            raise failed[0]
 
     def chat_stream(self, messages: Sequence[dict[str, str]], decoding: Decoding, *, seed: int) -> Iterator[str]:
-        """The answer to a conversation, through the chat template that training used."""
+        """The answer to a conversation, through the chat template that training used.
+
+        Raises:
+            InputError: the conversation leaves no room for it, or the template refuses it.
+            MachineError: the installed library cannot do it.
+        """
         turns = [Turn(cast(Role, message["role"]), message["content"]) for message in messages]
-        yield from self._stream(self._with_system(turns), decoding, seed)
+        yield from self._stream(self._with_system(turns), decoding, seed, SEVERAL if len(messages) > 1 else ONE)
+
+
+def _check_room(model: PreTrainedModel | PeftModel, ids: Sequence[int], decoding: Decoding, what: str) -> None:
+    """Refuse what a model has no positions for: some fail behind the last one, others babble."""
+    space = room(model, decoding)
+    if len(ids) <= space:
+        return
+    most = space + decoding.max_new_tokens
+    left = most - len(ids)
+    raise InputError(
+        f"{what}: {len(ids)} tokens leave no room for {decoding.max_new_tokens} new ones, as the model "
+        f"reads {most} in all",
+        where="max_new_tokens",
+        fix=f"shorten it, or lower max_new_tokens to {left}" if left > 0 else "shorten it",
+    )
 
 
 def open_session(
