@@ -108,14 +108,13 @@ def lost_or_doubled(planned: Mapping[str, str], kills: Iterable[Found], end: Fou
 
 
 def processes_of(parent: int) -> list[int]:
-    """The processes that a sweep has started, whoever their parent is by now: their task names the sweep's process."""
+    """The processes that a sweep has started, whoever their parent is by now: they are told the sweep's process."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = process.info["cmdline"] or []
-        if "assay.sweeps.child" in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            task = json.loads(line[-1])
-            if task["parent"] == parent:
-                found.append(process.pid)
+        ours = "assay.sweeps.child" in line and line[-1] == str(parent)
+        if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process.pid)
     return found
 
 

@@ -71,6 +71,8 @@ def test_the_end_in_words_and_its_exit_code(tmp_path: Path) -> None:
     assert exit_code(made) == 3
     assert plan_code(made) == 2  # of e, which has no plan; d has one, and is tried again
     made.rows[4].state, made.rows[4].failure = "to do", None
+    assert plan_code(made) == 1  # it has no plan, whatever the reason
+    made.rows[4].predicted = foretold()
     assert plan_code(made) == 0
     for row in made.rows:
         row.failure = None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from assay.sweeps.child import Task
 from assay.sweeps.roster import Record, Row
 
 # A worker does for each run what the file BEHAVIOUR says of its key, and writes down what it was given.
@@ -25,8 +24,8 @@ def trained(path, dev):
     write_json(run.training, dict(result=dict(step=3)))
     append_line(run.metrics, dict(step=3, dev_bpb=dev))
     run.finish("train", key="k", outputs=[], seconds=1)
-task = json.loads(sys.argv[1])
-end_with(task["parent"])
+end_with(int(sys.argv[1]))
+task = json.load(sys.stdin)
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, set(task["cores"]) & os.sched_getaffinity(0) or os.sched_getaffinity(0))
 folder = Path({folder!r})
@@ -70,10 +69,10 @@ def sweep_record(folder: Path, keys: list[str], **values: Any) -> Record:
     return Record(folder / "runs" / "e" / "sweeps" / "abcd1234", folder / "runs", rows=rows, **{**own, **values})
 
 
-def workers(folder: Path, **behaviour: str) -> Callable[[Task], list[str]]:
+def workers(folder: Path, **behaviour: str) -> Callable[[], list[str]]:
     """What starts such a process: by key, what becomes of the run: ok, pause, sleep, fails, killed, silent or dev:N."""
     folder.mkdir(exist_ok=True)
     (folder / "behaviour.json").write_text(json.dumps(behaviour))
     script = folder / "worker.py"
     script.write_text(WORKER.format(folder=str(folder)))
-    return lambda task: [sys.executable, str(script), json.dumps(asdict(task))]
+    return lambda: [sys.executable, str(script), str(os.getpid())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from assay.sweeps import child
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -74,8 +77,12 @@ def test_a_failure_that_is_not_told_is_found(kills: ModuleType, tmp_path: Path) 
     assert "the runs ended so" in kills.concluded(record | {"rows": rows[:5]})[0]
 
 
-def test_no_process_of_this_test_is_a_sweeps(kills: ModuleType) -> None:
+def test_a_sweeps_processes_are_known_by_their_command(kills: ModuleType) -> None:
     assert kills.processes_of(1) == []
+    start = [sys.executable, "-c", "input()", *child.command()[3:]]
+    with subprocess.Popen(start, stdin=subprocess.PIPE) as process:
+        assert kills.processes_of(os.getpid()) == [process.pid]
+        process.kill()
 
 
 def test_a_descendant_that_is_left_is_found_whatever_it_runs(kills: ModuleType) -> None:

@@ -96,6 +96,18 @@ def test_a_slot_that_binds_to_no_cores_gives_its_process_threads_alone(
     assert (begun["cores"], begun["threads"]) == ([], "2")
 
 
+def test_a_task_may_be_longer_than_an_argument(tmp_path: Path) -> None:
+    record = sweep_record(tmp_path, [f"run{n}" for n in range(40)])
+    for row in record.rows:
+        row.overrides = ["name=" + "x" * 6000]  # 240 kB in all; Linux takes 128 KiB in an argument
+    with Crew(record, workers(tmp_path / "w")) as crew:
+        crew.start(record.rows, Slot((0,)), until="plan", name="plan")
+        assert crew.wait().silent == []
+    begun = read_lines(tmp_path / "w" / "begun.jsonl")
+    assert [line["run"]["overrides"] for line in begun] == [row.overrides for row in record.rows]
+    assert [path.name for path in (record.folder / "logs").iterdir()] == ["plan.log"]
+
+
 def test_what_may_not_begin_yet_waits_for_one_to_end(tmp_path: Path) -> None:
     record = sweep_record(tmp_path, ["a", "b", "c"])
     waiting = list(record.rows)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import assay
 from assay.core.files import read_json, read_lines, sha256_file
-from assay.sweeps.child import Task
+from assay.sweeps.child import Task, command
 
 EXPERIMENT = """\
 schema: 1
@@ -27,18 +30,22 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "e.yaml"
 
 
-def outcomes(file: Path, runs: dict[str, list[str]], **other: Any) -> tuple[int, list[dict[str, Any]]]:
+def outcomes(
+    file: Path, runs: dict[str, list[str]], parent: int | None = None, **other: Any
+) -> tuple[int, list[dict[str, Any]]]:
     """The exit code of a process that is to prepare these runs, and the lines that it wrote."""
     core = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     values = {
         "experiment": str(file), "text_sha256": sha256_file(file), "runs_dir": str(file.parent / "runs"),
-        "until": "prepare", "parent": os.getpid(), "cores": [core], "outcomes": str(file.parent / "outcomes"),
+        "until": "prepare", "cores": [core], "outcomes": str(file.parent / "outcomes"),
         "runs": [
             {"key": key, "overrides": overrides, "varied": {"sweep": "s", "variant": key, "factors": {}}}
             for key, overrides in runs.items()
         ],
     }  # fmt: skip
-    done = subprocess.run(Task(**{**values, **other}).command(), capture_output=True, text=True, check=False)
+    task = json.dumps(asdict(Task(**{**values, **other})))
+    start = command() if parent is None else [*command()[:-1], str(parent)]
+    done = subprocess.run(start, input=task, capture_output=True, text=True, check=False, cwd=file.parent)
     return done.returncode, read_lines(file.parent / "outcomes")
 
 
@@ -61,6 +68,14 @@ def test_another_text_than_the_sweep_began_with_is_refused(file: Path) -> None:
     assert code == 2
     assert "changed while its sweep was under way" in lines[0]["what"]
     assert lines[0]["run"] is None
+
+
+def test_files_beside_the_experiment_stand_in_for_no_library(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(assay.__file__).parents[1]))  # it still counts
+    for name in ("statistics", "random", "yaml"):
+        (file.parent / f"{name}.py").write_text("raise SystemExit('not the library')\n")
+    code, lines = outcomes(file, {"a": []})
+    assert (code, [line["code"] for line in lines]) == (0, [0])
 
 
 def test_without_its_parent_it_does_nothing(file: Path) -> None:

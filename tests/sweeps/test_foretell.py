@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from fixture_sweep import sweep_record, workers
 
+from assay.cli.sweeping import plan_lines
 from assay.core.console import Console
 from assay.core.files import read_lines, write_json
 from assay.core.rundir import RunDir
 from assay.sweeps.foretell import foretell, foretold
+from assay.sweeps.result import plan_code
 from assay.sweeps.roster import Record
 from assay.sweeps.slots import Slot
 
@@ -120,9 +123,25 @@ def test_a_run_that_comes_to_no_plan_has_failed(record: Record, tmp_path: Path) 
     assert record.rows[0].failure is None
 
 
-def test_planning_that_is_killed_fails_no_run(record: Record, tmp_path: Path) -> None:
+def test_planning_that_is_killed_fails_no_run_and_leaves_a_reason(record: Record, tmp_path: Path) -> None:
+    planned(record, 0)
     assert foretell(record, Slot((0,)), Console(quiet=True), command=workers(tmp_path / "w", b="killed")) == []
     assert [row.state for row in record.rows] == ["to do"] * 3  # each is to show by itself what is wrong with it
+    assert record.rows[0].failure is None
+    for row in record.rows[1:]:
+        assert row.failure is not None
+        assert "SIGKILL" in row.failure.what
+        assert row.failure.where == str(record.log("plan"))
+    assert plan_code(record) == 4
+
+
+def test_planning_that_says_nothing_is_no_success(record: Record, tmp_path: Path) -> None:
+    foretell(record, Slot((0,)), Console(quiet=True), command=workers(tmp_path / "w", a="silent"))
+    assert plan_code(record) == 7
+    said = "\n".join(plan_lines(record))
+    assert "c: has no plan (exit 7): its process ended with code 7 and without a reason\n" in said
+    foretell(record, Slot((0,)), Console(quiet=True), command=lambda: [sys.executable, "-c", ""])
+    assert plan_code(record) == 1  # it ended with 0, and no run has a plan all the same
 
 
 def test_what_comes_beside_the_training_is_learned_from_finished_runs(record: Record, tmp_path: Path) -> None:

@@ -134,7 +134,9 @@ def _failure_lines(record: Record, *, again: bool) -> list[str]:
     for row in record.rows:
         if row.failure is None:
             continue
-        how = "failed before, and is tried again" if again and not unplanned(row) else "FAILED"
+        how = "FAILED"
+        if again and not unplanned(row):
+            how = "failed before, and is tried again" if row.state == "failed" else "has no plan"
         lines.append(f"{row.key}: {how} (exit {row.failure.code}): {row.failure.what}")
         lines += [f"  where: {row.failure.where}"] if row.failure.where else []
         lines += [f"  fix: {row.failure.fix}"] if row.failure.fix else []

@@ -231,7 +231,8 @@ def check_hash(path: Path | str, digest: str, expected: str | None) -> None:
 
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     # With no retry at all pip does not say that the connection failed, only that it found nothing.
-    command = [sys.executable, "-m", "pip", *arguments, "--retries", "2", "--disable-pip-version-check", "--no-input"]
+    python = [sys.executable, "-P", "-m"]  # -P: the user's folder may hold a file called as a library's module is
+    command = [*python, "pip", *arguments, "--retries", "2", "--disable-pip-version-check", "--no-input"]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PIP_PROGRESS_BAR": "off"})
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -15,36 +17,41 @@ from assay.core.console import Console, duration
 from assay.core.errors import AssayError, Interrupted, MachineError
 from assay.core.files import make_folder, read_lines
 from assay.core.rundir import now
-from assay.sweeps.child import Task
+from assay.sweeps import child
 from assay.sweeps.roster import Failure, Record, Row
 from assay.sweeps.slots import Slot
 
 LOOK_SECONDS = 0.05  # between two looks at whether a process has ended
 
-Command = Callable[[Task], list[str]]
+Command = Callable[[], list[str]]
 
 
 @dataclass
 class Working:
-    """A process at work on one or more runs: `failed` ended with an error, of `silent` it said nothing."""
+    """A process at work on one or more runs: `failed` ended with an error, of `silent` it said nothing.
+
+    `why`: what is known of its end, for those; None where the sweep itself ended it.
+    """
 
     process: subprocess.Popen[bytes]
     rows: Sequence[Row]
     slot: Slot
+    log: Path
     outcomes: Path
     began: float
     failed: list[Row] = field(default_factory=list)
     silent: list[Row] = field(default_factory=list)
+    why: Failure | None = None
 
 
 class Crew:
     """The processes of a sweep. None outlives the block `with Crew(...)`, and the record is saved at each change.
 
     Args:
-        command: what starts a task's process.
+        command: what starts a process that reads its task from standard input.
     """
 
-    def __init__(self, record: Record, command: Command = Task.command) -> None:
+    def __init__(self, record: Record, command: Command = child.command) -> None:
         self.record, self.command = record, command
         self.working: list[Working] = []
 
@@ -75,20 +82,22 @@ class Crew:
         log, outcomes = record.log(name), record.folder / "logs" / f".{name}.outcomes"
         make_folder(log.parent)
         outcomes.unlink(missing_ok=True)
-        task = Task(
+        task = child.Task(
             experiment=record.experiment, text_sha256=record.text_sha256, runs_dir=str(record.runs_dir), until=until,
             runs=[{"key": row.key, "overrides": row.overrides, "varied": _varied(record, row)} for row in rows],
-            parent=os.getpid(), cores=list(slot.cores) if slot.bound else [], outcomes=str(outcomes),
+            cores=list(slot.cores) if slot.bound else [], outcomes=str(outcomes),
         )  # fmt: skip
-        with log.open("ab") as stream:
+        with log.open("ab") as stream, tempfile.TemporaryFile("w+", encoding="utf-8", dir=log.parent) as told:
+            json.dump(asdict(task), told)
+            told.seek(0)
             stream.write(f"--- {now()}: {name} until {until}, on {slot}\n".encode())
             stream.flush()
             # a session of its own: Ctrl-C at a terminal reaches the sweep alone, which passes it on once
             process = subprocess.Popen(
-                self.command(task), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
+                self.command(), stdin=told, stdout=stream, stderr=subprocess.STDOUT,
                 env=slot.environment(os.environ), start_new_session=True,
             )  # fmt: skip
-        self.working.append(Working(process, rows, slot, outcomes, time.monotonic()))
+        self.working.append(Working(process, rows, slot, log, outcomes, time.monotonic()))
 
     def wait(self) -> Working:
         """The next process that ends, with its runs settled."""
@@ -104,12 +113,13 @@ class Crew:
         """Take over how the runs of a process ended."""
         said = {line["key"]: line for line in read_lines(one.outcomes)}
         one.outcomes.unlink(missing_ok=True)
+        one.why = None if stopping else _unsaid(one.process.returncode, one.log)
         for row in one.rows:
             line = said.get(row.key)
             if line is None:
                 one.silent.append(row)
                 seconds = time.monotonic() - one.began if row.state == "running" else 0.0
-                failure = None if stopping else _unsaid(one.process.returncode, self.record.log(row.key))
+                failure = one.why
             else:
                 seconds = line["seconds"]
                 failure = Failure(line["what"], line["where"], line["fix"], line["code"]) if line["code"] else None
@@ -148,7 +158,8 @@ def _unsaid(code: int, log: Path) -> Failure:
         return Failure(f"its process was ended by {name}", str(log), again, AssayError.exit_code)
     if code == Interrupted.exit_code:
         return Failure("its process was interrupted from outside the sweep", str(log), again, code)
-    return Failure(f"its process ended with code {code} and without a reason", str(log), again, code)
+    what = f"its process ended with code {code} and without a reason"
+    return Failure(what, str(log), again, code or AssayError.exit_code)
 
 
 def carry_out(
@@ -158,7 +169,7 @@ def carry_out(
     *,
     ended: Callable[[Row], None] = lambda row: None,
     console: Console,
-    command: Command = Task.command,
+    command: Command = child.command,
 ) -> None:
     """Do runs on the slots, one process each, until there is none left; one that fails does not stop the others.
 

@@ -1,7 +1,8 @@
 """A process of a sweep: it brings runs to a stage, one after another, and writes down how each of them ended.
 
-`python -m assay.sweeps.child TASK` with a task as JSON. It takes its cores before anything is imported that counts
-them, and ends when the sweep that started it ends, however that ends.
+`python -P -m assay.sweeps.child PARENT` with a task as JSON on standard input: an argument may hold 128 KiB, and the
+task of planning names every run. It takes its cores before anything is imported that counts them, and ends when the
+sweep that started it, the process PARENT, ends, however that ends.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ class Task:
         experiment: the experiment file, and `text_sha256` the hash of the text that the sweep began with.
         runs: of each its key, overrides, and what it is of the sweep (`varied` of `pipeline.run`).
         until: the stage to bring them to.
-        parent: the sweep's process.
         cores: those that this process is bound to; empty: it is bound to none.
         outcomes: the file that gets a line for each run that has ended.
     """
@@ -39,19 +39,19 @@ class Task:
     runs_dir: str
     until: str
     runs: list[dict[str, Any]]
-    parent: int
     cores: list[int]
     outcomes: str
 
-    def command(self) -> list[str]:
-        """What starts it."""
-        return [sys.executable, "-m", "assay.sweeps.child", json.dumps(asdict(self))]
+
+def command() -> list[str]:
+    """What starts such a process. `-P`: a user's file beside the experiment may be called as a library's module is."""
+    return [sys.executable, "-P", "-m", "assay.sweeps.child", str(os.getpid())]
 
 
 def main(argv: list[str]) -> int:
     """Do the task; the exit code of its last run, 130 if interrupted."""
-    task = Task(**json.loads(argv[0]))
-    end_with(task.parent)
+    end_with(int(argv[0]))
+    task = Task(**json.load(sys.stdin))
     if task.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, task.cores)
     from assay.core.files import append_line

@@ -15,8 +15,8 @@ from assay.core.console import Console
 from assay.core.errors import InputError
 from assay.core.files import read_json
 from assay.core.rundir import RunDir
+from assay.sweeps import child
 from assay.sweeps.carry_out import Command, Crew
-from assay.sweeps.child import Task
 from assay.sweeps.roster import Record, Row
 from assay.sweeps.slots import Slot
 
@@ -54,28 +54,33 @@ def foretold(row: Row) -> Foretold | None:
     return Foretold(**row.predicted) if row.predicted else None
 
 
-def foretell(record: Record, slot: Slot, console: Console, *, command: Command = Task.command) -> list[Row]:
+def foretell(record: Record, slot: Slot, console: Console, *, command: Command = child.command) -> list[Row]:
     """Plan every run that is not done as the worker of this slot will carry it out, and read what the plans say.
 
     Runs that have no plan yet get one in one process together; a plan for another number of cores is made anew
     where the training has not begun.
 
     Returns:
-        The runs that came to no plan. They have failed, with the reason, and need not be begun.
+        The runs that came to no plan. They have failed, with the reason, and need not be begun. Those of which nothing
+        is known, as the process ended early, have a reason too; begun by itself each shows what is wrong with it.
     """
-    lost: list[Row] = []
+    lost, silent, why = list[Row](), list[Row](), None
     rows = [row for row in record.rows if row.state != "done"]
     bare = [row for row in rows if _unplanned(row.directory(record.runs_dir), slot.threads)]
     if bare:
         with Crew(record, command) as crew:
             crew.start(bare, slot, until="plan", name="plan")
             done = crew.wait()
-        lost = done.failed
-        if done.silent:
+        lost, silent, why = done.failed, done.silent, done.why
+        if silent:
             console.note(f"sweep: planning ended early, and not every run has a plan; see {record.log('plan')}")
     for row in rows:
         run = row.directory(record.runs_dir)
         row.predicted = asdict(_read(run)) if run and run.finished("plan") else None
+        if row.predicted is None and any(row is one for one in silent):
+            row.failure = why
+        elif row.state != "failed":  # what an earlier attempt at a plan left
+            row.failure = None
     record.save()
     return lost
 

@@ -47,7 +47,8 @@ def unplanned(row: Row) -> bool:
 
 def plan_code(record: Record) -> int:
     """Of planning alone: that of the first run without a plan, else 0. What failed later is tried again."""
-    return next((row.failure.code for row in record.rows if row.failure and unplanned(row)), 0)
+    bare = [row for row in record.rows if row.state != "done" and row.predicted is None]
+    return next((row.failure.code if row.failure else AssayError.exit_code for row in bare), 0)
 
 
 def exit_code(record: Record) -> int:

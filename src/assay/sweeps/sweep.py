@@ -21,8 +21,8 @@ from assay.core.machine import cores_given, limited
 from assay.core.rundir import now
 from assay.stages.compare.runs import Comparison
 from assay.stages.plan import SHARE
+from assay.sweeps import child
 from assay.sweeps.carry_out import Command, carry_out
-from assay.sweeps.child import Task
 from assay.sweeps.foretell import foretell, foretold
 from assay.sweeps.result import conclude
 from assay.sweeps.roster import FILE, Record, Row, in_order, look, recall, rows_of, sweep_id
@@ -48,7 +48,7 @@ def sweep(
     only_plan: bool = False,
     show: Callable[[Record], None] = lambda record: None,
     console: Console | None = None,
-    command: Command = Task.command,
+    command: Command = child.command,
 ) -> Swept:
     """Do all runs of an experiment's matrix that are not done, and compare what they came to.
 
@@ -57,7 +57,7 @@ def sweep(
         overrides: ``section.key=value``, over the file's values, for every run.
         only_plan: prepare the data and plan each run, and train nothing.
         show: called with the plan, before anything is trained.
-        command: what starts a task's process.
+        command: what starts a process that reads its task from standard input.
 
     Raises:
         InputError: the matrix does not stand, two of its variants are one run or have other test texts, or another
