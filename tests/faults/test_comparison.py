@@ -74,7 +74,8 @@ def test_more_data_of_another_slice(slices, compare):
     assert compare(few, more) == (3, {"one-change"})
     record = one_change(few, more)
     assert "(16 and 28 rows, of which none stand in both)" in record.why
-    assert "rows-equal-steps: {data.split.train_rows: [16, 28], train.steps: [12, 12]}" in str(record.fix)
+    assert "data: {split: {train_rows: 16}}\n    train: {steps: 12}\n" in str(record.fix)
+    assert "equal-steps: {data.split.train_rows: [28]}" in str(record.fix)
 
 
 def test_more_data_that_hold_the_fewer(slices, compare):
@@ -102,7 +103,7 @@ def test_more_of_the_rows_at_equal_steps_and_at_equal_epochs(larger, compare):
     at_steps = made.evaluated("data.split.train_rows=36")
     assert compare(few, at_steps) == (0, set())
     assert "(12 and 36), both at 12 steps" in one_change(few, at_steps).why
-    epochs = changes.length(measured(few).training).epochs
+    epochs = changes.length(measured(few)).epochs
     at_epochs = made.evaluated("data.split.train_rows=36", "train.steps=null", f"train.epochs={epochs}")
     assert compare(few, at_epochs) == (0, set())
     assert "(12 and 36), both at " in (why := one_change(few, at_epochs).why)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from fixture_guards import sound
 
+from assay.core.guard import GuardRecord
 from assay.guards.comparison import Length, Rows, common_currency, one_change, selection_hygiene
 
 HOW = {"window": 512, "stride": 512, "bos_rule": "own prefix", "dtype": "fp32", "tokenizer_sha256": "a"}
@@ -101,6 +102,12 @@ def test_how_long_is_a_change_of_its_own_where_the_rows_are_the_same() -> None:
     assert (record.status, record.measured["changes"]) == ("pass", ["train.steps"])
 
 
+def offered(record: GuardRecord) -> Any:
+    """The lines for the experiment file that a record's fix gives."""
+    assert record.fix is not None
+    return yaml.safe_load(record.fix[record.fix.index("    data:") :])
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_rows_of_another_slice_are_told_and_the_design_that_would_do_is_offered(swapped: bool) -> None:
     data, lengths = (Rows((300, 100), 20), AT_STEPS[::-1]) if swapped else (OTHER, AT_STEPS)
@@ -108,14 +115,32 @@ def test_rows_of_another_slice_are_told_and_the_design_that_would_do_is_offered(
     first, second = data.counts
     assert f"({first} and {second} rows, of which 20 stand in both)" in record.why
     assert "which rows they are, and not their number" in record.why
-    assert record.fix is not None
-    offered = yaml.safe_load(record.fix[record.fix.index("    ablations:") : record.fix.rindex("\n")])
-    assert offered == {
+    assert offered(record) == {
+        "data": {"split": {"train_rows": 100}},
+        "train": {"steps": 30},
         "ablations": {
-            "rows-equal-steps": {"data.split.train_rows": [100, 300], "train.steps": [30, 30]},
-            "rows-equal-epochs": {"data.split.train_rows": [100, 300], "train.epochs": [1, 1]},
-        }
+            "equal-steps": {"data.split.train_rows": [300]},
+            "equal-epochs": {"data.split.train_rows": [300], "train.epochs": [1]},
+        },
     }
+
+
+def test_the_design_is_written_in_epochs_where_the_fewer_rows_run_was() -> None:
+    """Its own epochs give its own steps again; those that the tokens come to may give one more."""
+    record = one_change([], [], data=OTHER, lengths=(Length(30, 1.97, 2.0), Length(60, 1.3)))
+    assert offered(record) == {
+        "data": {"split": {"train_rows": 100}},
+        "train": {"epochs": 2},
+        "ablations": {
+            "equal-epochs": {"data.split.train_rows": [300]},
+            "equal-steps": {"data.split.train_rows": [300], "train.steps": [30]},
+        },
+    }
+
+
+def test_without_epochs_on_record_there_is_no_design_to_fill_in() -> None:
+    record = sound(one_change([], [], data=OTHER, lengths=(Length(30, None), Length(30, None))))
+    assert "ablations" not in str(record.fix)
 
 
 def test_as_many_other_rows_are_no_matter_of_their_number() -> None:

@@ -90,10 +90,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run was trained; `epochs` is None where it is not recorded."""
+    """How long a run was trained; `epochs` is None where it is not recorded.
+
+    `asked` are the epochs that its experiment asks for; None where it asks for steps.
+    """
 
     steps: int
     epochs: float | None
+    asked: float | None = None
 
 
 LENGTH = {"train.steps", "train.epochs"}  # keys that say how long to train
@@ -208,22 +212,26 @@ def _rows_or_number(data: Rows) -> str:
 
 
 def more_data(data: Rows, lengths: tuple[Length, Length]) -> str | None:
-    """The design that shows what more data do, with the numbers of these runs; None where both have as many rows.
+    """The design that shows what more data do, with the numbers of these runs; None where both have as many rows, or
+    the epochs are not recorded.
 
     At equal steps the run with more rows sees each of them less often; at equal epochs it is trained for longer. What
-    more data do takes both.
+    more data do takes both, each held against the fewer rows: they are the experiment as it stands, with their length
+    as their run's experiment has it, which gives the same steps again.
     """
-    if data.counts[0] == data.counts[1]:
+    fewer = lengths[data.counts.index(min(data.counts))]
+    if data.counts[0] == data.counts[1] or fewer.epochs is None:
         return None
-    fewer = data.counts.index(min(data.counts))
-    rows = f"[{min(data.counts)}, {max(data.counts)}]"
-    steps, epochs = lengths[fewer].steps, lengths[fewer].epochs
-    passes = "1" if epochs is None else _epochs(epochs)
+    epochs = _epochs(fewer.epochs) if fewer.asked is None else f"{fewer.asked:g}"
+    values = {"steps": str(fewer.steps), "epochs": epochs}
+    own, other = ("steps", "epochs") if fewer.asked is None else ("epochs", "steps")
+    rows = f"data.split.train_rows: [{max(data.counts)}]"
     return (
         "let data.source hold all rows; data.split.train_rows then chooses the fewer among the more. In the experiment "
-        "file, for `assay sweep`:\n"
+        "file, for `assay sweep`, which holds both against the fewer rows:\n"
+        f"    data: {{split: {{train_rows: {min(data.counts)}}}}}\n"
+        f"    train: {{{own}: {values[own]}}}\n"
         "    ablations:\n"
-        f"      rows-equal-steps: {{data.split.train_rows: {rows}, train.steps: [{steps}, {steps}]}}\n"
-        f"      rows-equal-epochs: {{data.split.train_rows: {rows}, train.epochs: [{passes}, {passes}]}}\n"
-        "  and compare within each of the two"
+        f"      equal-{own}: {{{rows}}}\n"
+        f"      equal-{other}: {{{rows}, train.{other}: [{values[other]}]}}"
     )

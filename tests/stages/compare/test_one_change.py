@@ -48,8 +48,9 @@ def make(tmp_path: Path) -> Make:
 
 
 def test_epochs_are_the_tokens_learned_over_those_of_the_rows(make: Make) -> None:
-    assert length(make().training) == Length(30, 2.0)
-    assert length({"steps": 30}) == Length(30, None)
+    assert length(make()) == Length(30, 2.0)
+    assert length(make(train={"steps": None, "epochs": 1.5})) == Length(30, 2.0, 1.5)
+    assert length(make(tokens=0)) == Length(30, None)
 
 
 def test_rows_are_counted_by_their_content(make: Make) -> None:

@@ -47,7 +47,7 @@ def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) 
     template = {"data.chat_template"} & differing
     return comparison.one_change(
         (differing - of_data) | template, (harmless - template) | ({"seed"} if seeds_differ else set()), data=data,
-        lengths=(length(first.training), length(other.training)), along=along, besides=besides,
+        lengths=(length(first), length(other)), along=along, besides=besides,
         fix=f"set train.precision to {' or '.join(precisions)} and run the other one again" if precisions else None,
     )  # fmt: skip
 
@@ -134,7 +134,9 @@ def rows(one: RunDir, other: RunDir) -> Rows | None:
     return None if a == b else Rows((a.total(), b.total()), (a & b).total())
 
 
-def length(training: Json) -> Length:
+def length(run: Measured) -> Length:
     """How long a run was trained: its steps, and the tokens that it learned from ÷ those of its training rows."""
-    tokens, each = training.get("tokens"), (training.get("corpus") or {}).get("tokens_per_epoch")
-    return Length(training["steps"], tokens / each if tokens and each else None)
+    tokens, each = run.training.get("tokens"), (run.training.get("corpus") or {}).get("tokens_per_epoch")
+    wish = run.identity["train"]
+    asked = wish.get("epochs") if wish.get("steps") is None else None
+    return Length(run.training["steps"], tokens / each if tokens and each else None, asked)
