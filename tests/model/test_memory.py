@@ -1,5 +1,9 @@
 """The arithmetic against what torch, transformers, PEFT and bitsandbytes really hold."""
 
+import os
+import subprocess
+import sys
+
 import bitsandbytes
 import pytest
 import torch
@@ -145,6 +149,23 @@ def test_terms_add_up_to_the_highest_phase_within_its_interval(device, kind, opt
         assert terms["total"] == sum(v for k, v in terms.items() if k != "total") == max(phases.values())
         assert low < terms["total"] < high
         assert predict(s, work, least_tokens=1024).low >= low
+
+
+def test_products_in_bf16_are_kept_ready_on_a_processor_alone():
+    s = shape(PRESETS["smollm2-135m"])
+    for device, precision, there in (("cpu", "bf16", True), ("cpu", "fp32", False), ("cuda", "bf16", False)):
+        assert (
+            "products" in predict(s, Work("lora", 8, "all-linear", 1024, 512, precision, device=device)).terms
+        ) is there
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "64"), ("1024", "1024")])
+def test_few_products_are_kept_unless_the_user_says_otherwise(given, then):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    env = {k: v for k, v in os.environ.items() if k != name} | ({name: given} if given else {})
+    code = f"import os, assay.model; print(os.environ[{name!r}])"
+    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == then
 
 
 def test_each_saving_saves():

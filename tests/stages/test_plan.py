@@ -113,6 +113,21 @@ def test_a_device_that_is_not_there_is_the_machines_fault(run):
         decided(run, experiment(run.path, f"device: {missing}"))
 
 
+def test_the_foretold_pace_is_a_share_of_the_measured_speed_by_precision(run, monkeypatch):
+    from assay.model import probe
+
+    monkeypatch.setattr(probe, "pick_device", lambda wish: "cpu")
+    monkeypatch.setattr(probe, "speed", lambda precision, kind: 100.0)
+    pace = {}
+    for precision, shares in (("fp32", (0.4, 0.6, 0.85)), ("bf16", (0.2, 0.33, 0.55))):
+        time = decided(run, experiment(run.path, f"precision: {precision}, device: cpu"))["time"]
+        least, likely, most = (share * 100e9 / time["flops_per_token"] for share in shares)
+        assert time["uncorrected_tokens_per_s"] == pytest.approx(likely)
+        assert time["high_seconds"] / time["low_seconds"] == pytest.approx(most / least)
+        pace[precision] = likely
+    assert pace["bf16"] < pace["fp32"]
+
+
 def test_fp16_without_a_gpu_is_the_machines_fault(run, monkeypatch):
     from assay.model import probe
 

@@ -105,6 +105,8 @@ class Work:
         return WIDTH[self.precision]
 
 
+# Bytes of the products in bf16 that oneDNN keeps ready on a CPU (model/__init__: 64): 3 MB each, measured.
+READY = 200_000_000
 RUNTIME = {"cpu": 600_000_000, "cuda": 450_000_000, "mps": 300_000_000}
 """Bytes before a model is there: Python, torch and the libraries; on a GPU its context."""
 
@@ -153,6 +155,8 @@ def _phases(s: Shape, work: Work, slack: Slack) -> dict[str, Terms]:
     base = weights(s, work)
     adapter = 0 if work.kind == "full" else trained * work.wide
     model = {"runtime": RUNTIME[work.device], **base, "adapter": adapter}
+    if work.device == "cpu" and work.precision == "bf16":
+        model["products"] = READY
     held = model | {"optimizer": optimizer(s, work, trained), "start": 0 if work.peer else trained * FP32}
     # our sums over a step's rows are fp32
     gradients = {"gradients": trained * (work.wide if work.peer else FP32)}

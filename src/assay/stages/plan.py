@@ -286,7 +286,7 @@ def _here(experiment: Experiment, free: int) -> tuple[Place, str | None]:
     precision = probe.choose_precision(wish, kind)
     gflops = probe.speed(precision, kind)
     budget = int(SHARE * free) if kind == "cpu" else probe.free_memory(kind)
-    shares = devices.REACHED_HERE[kind]
+    shares = devices.REACHED_HERE[precision["value"]] if kind == "cpu" else devices.REACHED
     how = f"floating-point operations over {shares[1]:.0%} of the measured speed of matrix products"
     speed = devices.reached(gflops * 1e9, shares)
     kernels = _kernels(experiment.train.kernels, kind)

@@ -22,7 +22,8 @@ from assay.stages.compare.measured import measure as read
 from assay.stages.compare.words import percent
 
 # What the same work differed by on one machine that did nothing else (LOG.md): a choice must not hang on less.
-TIMES, PEAKS = 0.1, 0.03
+# An answering process still holds some of what it did before.
+TIMES, PEAKS, LEFT = 0.1, 0.03, 0.15
 KINDS = {
     kind.name: kind
     for kind in (
@@ -38,7 +39,7 @@ KINDS = {
         Kind("speed", "Inference speed", "tokens/s", True, TIMES),
         Kind("latency", "Wait for the first token", "s", False, TIMES),
         Kind("memory", "Training memory", "bytes", False, PEAKS),
-        Kind("inference-memory", "Inference memory", "bytes", False, PEAKS),
+        Kind("inference-memory", "Inference memory", "bytes", False, LEFT),
         Kind("size", "Size of what is saved", "bytes", False),
     )
 }
