@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import polars as pl
 import pytest
 
-from assay.core.files import append_line, read_json, write_json, write_text
+from assay.core.files import append_line, read_json, write_json, write_lines, write_text
 from assay.core.guard import record
 from assay.core.ledger_rows import COLUMNS, Membership, read
 from assay.core.rundir import RunDir
@@ -75,7 +76,7 @@ def test_the_scale_is_the_test_texts_and_how_they_were_scored(make_run: Make) ->
     first = scale()
     assert first is not None
     assert scale(dtype="fp32") == first
-    assert len({first, scale(window=256), scale(stride=256), scale(max_bytes_per_group=100)}) == 4
+    assert len({first, scale(window=256), scale(stride=256)}) == 3
     manifest = read_json(run.manifest)
     manifest["splits"]["test"]["sha256"] = "1" * 64
     write_json(run.manifest, manifest)
@@ -83,6 +84,43 @@ def test_the_scale_is_the_test_texts_and_how_they_were_scored(make_run: Make) ->
     del manifest["splits"]["test"]["sha256"]
     write_json(run.manifest, manifest)
     assert scale() is None
+
+
+def test_excerpts_that_were_drawn_otherwise_are_another_scale(make_run: Make) -> None:
+    run = make_run()
+
+    def scale(limit: int | None, seed: int) -> str | None:
+        edit(run.summary, settings={"window": 512, "stride": 512, "bos_rule": "none", "max_bytes_per_group": limit})
+        edit(run.identity, data={"split": {"seed": seed}})
+        return read(run).row["scale"]  # type: ignore[no-any-return]
+
+    rows = [("test", "a", 150), ("test", "a", 150), ("test", "b", 200), ("train", "c", 900)]
+    pl.DataFrame(rows, schema=["split", "group", "bytes"], orient="row").write_parquet(run.manifest_rows)
+    whole = scale(None, 0)
+    assert whole is not None
+    assert {scale(None, 1), scale(300, 0), scale(300, 1)} == {whole}  # no group is longer: nothing was drawn
+    assert len({whole, scale(299, 0), scale(299, 1), scale(200, 0)}) == 4
+    run.manifest_rows.write_bytes(b"torn")
+    assert (scale(None, 1), scale(299, 0)) == (whole, None)
+    assert "manifest.parquet" in read(run).row["damaged"]
+
+
+def test_dev_scores_of_other_windows_or_other_texts_are_on_another_scale(make_run: Make) -> None:
+    run = make_run()
+    manifest = read_json(run.manifest)
+
+    def scale(window: int = 128, size: int | None = 8000, texts: str = "0") -> str | None:
+        edit(run.identity, train={"max_length": window})
+        manifest["splits"]["dev"]["sha256"] = texts * 64
+        write_json(run.manifest, manifest)
+        write_lines(run.metrics, [{"step": 0, "dev_bpb": 2.0, "dev_groups": 8, "dev_bytes": size}] if size else [])
+        return read(run).row["dev_scale"]  # type: ignore[no-any-return]
+
+    first = scale()
+    assert first is not None
+    assert scale() == first
+    assert len({first, scale(window=16), scale(size=7000), scale(texts="1")}) == 4
+    assert scale(size=None) is None  # there was no look
 
 
 def test_why_a_run_failed(make_run: Make) -> None:

@@ -160,14 +160,20 @@ def _ends_with_newline(path: Path) -> bool:
 
 def read_lines(path: Path) -> list[Any]:
     """The JSON lines of a file; lines torn by a kill are passed over."""
-    values = []
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    for line in text.split("\n"):  # a JSON text may hold the other characters that splitlines() ends a line at
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return values
+    return list(each_line(path))
+
+
+def each_line(path: Path) -> Iterator[Any]:
+    """The same one by one: whoever has found what he looks for need not read on."""
+    if not path.exists():
+        return
+    # a JSON text may hold the other characters that a line can end at
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+        for line in stream:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from assay.core.others import alone
 from assay.core.receipt import training_peak
 from assay.core.resolved import values
 from assay.core.rundir import STAGES, RunDir
+from assay.core.scales import dev_scale, drawn
 from assay.core.words import OUTCOMES
 
 Kind = Literal["text", "choice", "time", "number", "bytes", "seconds", "flag"]
@@ -66,6 +67,9 @@ COLUMNS: dict[str, Column] = {
     "p": Column("number", "p of the difference (sign-flip test), before it is corrected for looks"),
     "groups": Column("number", "independent test groups"),
     "dev_bpb": Column("number", "bits per byte of the trained weights on the dev texts"),
+    "dev_scale": Column(
+        "text", "runs with the same value have a `dev_bpb` of the same dev texts, read in the same way"
+    ),
     "scale": Column("text", "runs with the same value were measured on the same test texts in the same way"),
     "data": Column("text", "short hash of the data's content"),
     "train_items": Column("number", "training texts"),
@@ -137,10 +141,10 @@ class _Files:
         try:
             value = read_json(path)
         except (InputError, OSError) as error:
-            self._note(path, error.what if isinstance(error, InputError) else str(error))
+            self.note(path, error.what if isinstance(error, InputError) else str(error))
             return {}
         if not isinstance(value, dict):
-            self._note(path, "holds no keys")
+            self.note(path, "holds no keys")
             return {}
         return value
 
@@ -148,7 +152,7 @@ class _Files:
         try:
             return [line for line in read_lines(path) if isinstance(line, dict)]
         except OSError as error:
-            self._note(path, str(error))
+            self.note(path, str(error))
             return []
 
     def guard(self) -> tuple[str | None, str | None]:
@@ -156,11 +160,11 @@ class _Files:
         try:
             failed = self.run.guards.failed_validity()
         except (InputError, OSError, TypeError, AttributeError):  # torn, or not a list of records
-            self._note(self.run.guards.path, "cannot be read")
+            self.note(self.run.guards.path, "cannot be read")
             return None, None
         return (failed[0].guard, failed[0].why) if failed else (None, None)
 
-    def _note(self, path: Path, what: str) -> None:
+    def note(self, path: Path, what: str) -> None:
         self.damaged.append(f"{path.relative_to(self.run.path)}: {what}")
 
 
@@ -204,8 +208,10 @@ def read(run: RunDir) -> Reading:
         "data": _short_hash(_at(identity, "data", "content")),
         "train_items": _whole(_at(manifest, "splits", "train", "items")),
         "train_bytes": _whole(_at(manifest, "splits", "train", "bytes")),
-        **_metrics(summary, manifest, judged=guard is None and STAGES[-1] in done),
+        **_metrics(summary, judged=guard is None and STAGES[-1] in done),
+        "scale": _scale(files, summary, manifest, identity),
         "dev_bpb": _dev(training, files, run),
+        "dev_scale": _dev_scale(files, manifest, identity),
         **_costs(stages, training, summary),
         "weights_bytes": _weights(run, done),
         "sweep": sweeps[-1].sweep if sweeps else None,
@@ -247,10 +253,8 @@ def _status(run: RunDir, done: list[str], events: list[dict[str, Any]], guard: s
     return ("finished" if STAGES[-1] in done else "unfinished"), None
 
 
-def _metrics(summary: dict[str, Any], manifest: dict[str, Any], *, judged: bool) -> dict[str, Any]:
-    found, settings = _at(summary, "difference"), _at(summary, "settings")
-    texts = _text(_at(manifest, "splits", "test", "sha256"))
-    how = [_at(settings, key) for key in ("max_bytes_per_group", "window", "stride", "bos_rule")]
+def _metrics(summary: dict[str, Any], *, judged: bool) -> dict[str, Any]:
+    found = _at(summary, "difference")
     return {
         "outcome": _text(_at(summary, "verdict", "outcome")) if judged else None,
         "sentence": _text(_at(summary, "verdict", "sentence")) if judged else None,
@@ -262,8 +266,32 @@ def _metrics(summary: dict[str, Any], manifest: dict[str, Any], *, judged: bool)
         "base_mean": _number(_at(found, "base_mean")),
         "p": _number(_at(found, "p")),
         "groups": _whole(_at(found, "n_groups")),
-        "scale": _short_hash([texts, *how]) if texts and isinstance(settings, dict) else None,
     }
+
+
+def _scale(files: _Files, summary: dict[str, Any], manifest: dict[str, Any], identity: dict[str, Any]) -> str | None:
+    """What the test texts were, and how they were scored; None where that is not on record."""
+    settings, texts = _at(summary, "settings"), _text(_at(manifest, "splits", "test", "sha256"))
+    if not texts or not identity or not isinstance(settings, dict):
+        return None
+    limit, seed = _whole(settings.get("max_bytes_per_group")), _at(identity, "data", "split", "seed")
+    try:
+        excerpts = drawn(limit, seed, files.run.manifest_rows)
+    except InputError as error:
+        files.note(files.run.manifest_rows, error.what)
+        return None
+    return _short_hash([texts, excerpts, *(settings.get(key) for key in ("window", "stride", "bos_rule"))])
+
+
+def _dev_scale(files: _Files, manifest: dict[str, Any], identity: dict[str, Any]) -> str | None:
+    """What the dev texts were, and how they were read; None where that is not on record."""
+    texts, window = _text(_at(manifest, "splits", "dev", "sha256")), _whole(_at(identity, "train", "max_length"))
+    try:
+        scale = dev_scale(texts, window, files.run.metrics)
+    except OSError as error:
+        files.note(files.run.metrics, str(error))
+        return None
+    return None if None in scale else _short_hash(scale)
 
 
 def _spent(stages: dict[str, Any], stage: str) -> float | None:

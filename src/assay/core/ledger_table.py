@@ -16,7 +16,7 @@ from assay.core.files import disk_errors, make_folder
 from assay.core.ledger_query import leaf, section_of
 from assay.core.ledger_rows import COLUMNS, Reading
 
-VERSION = 2  # of the tables; those of another version are built anew
+VERSION = 3  # of the tables; those of another version are built anew
 BUSY_SECONDS = 30.0
 
 _COLUMNS = ", ".join(f'"{name}" {column.type}'.rstrip() for name, column in COLUMNS.items())

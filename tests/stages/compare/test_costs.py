@@ -194,6 +194,38 @@ def test_losses_on_other_training_texts_are_not_laid_over_each_other(make: Make)
     assert all(found.dev)
 
 
+def in_windows_of(length: int) -> dict[str, Any]:
+    return {"train": IDENTITY["train"] | {"max_length": length}}
+
+
+def test_lines_of_texts_read_in_other_windows_are_not_laid_over_each_other(make: Make) -> None:
+    """The looks read the development texts in the training's windows, whatever the evaluation's are."""
+    found = curves([[make(changed=in_windows_of(128))], [make(changed=in_windows_of(16))]])
+    assert (found.dev, found.loss) == (((), ()), ((), ()))
+    assert found.no_dev == "the development texts were read in other windows (train.max_length is 128 and 16)"
+    assert found.no_loss == "the training texts were read in other windows (train.max_length is 128 and 16)"
+    same = curves([[make(changed=in_windows_of(128))], [make(changed=in_windows_of(128))]])
+    assert (same.no_dev, same.no_loss) == (None, None)
+    assert all(same.dev)
+    assert all(same.loss)
+
+
+def test_lines_of_other_parts_of_the_development_texts_are_not_laid_over_each_other(make: Make) -> None:
+    """`evaluate.max_bytes_per_group` cuts them too, and is no part of the identity: two seeds may differ in it."""
+    one, two = make(), make(changed={"seed": 7})
+    for run, size in ((one, 800), (two, 400)):
+        write_lines(run.run.metrics, [{"step": 0, "dev_bpb": 2.6, "dev_groups": 2, "dev_bytes": size}])
+    assert curves([[one], [one]]).no_dev is None
+    found = curves([[one, two]])
+    assert (found.dev, found.no_dev) == (((),), "other parts of the development texts were read")
+
+
+def test_losses_of_other_tokens_are_not_laid_over_each_other(make: Make) -> None:
+    found = curves([[make()], [make(changed={"train": IDENTITY["train"] | {"loss_on": "all"}})]])
+    assert (found.loss, found.no_loss) == (((), ()), "the loss is not of the same tokens (train.loss_on)")
+    assert all(found.dev)
+
+
 def test_another_template_is_among_the_differences(make: Make) -> None:
     other = make(changed={"data": IDENTITY["data"] | {"chat_template": '"x"'}})
     assert [row.key for row in changes([[make()], [other]]).rows if row.kind == "setting"] == ["data.chat_template"]

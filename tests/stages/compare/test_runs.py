@@ -18,8 +18,11 @@ from statsmodels.stats.multitest import multipletests
 from assay.core.errors import GuardError, InputError
 from assay.core.files import read_json, write_json
 from assay.core.guard import record
+from assay.core.ledger_rows import read_run
 from assay.core.records import Item
 from assay.core.rundir import RunDir
+from assay.data.items import write_items
+from assay.data.manifest import write_manifest
 from assay.stages.compare.entries import Failed, entries
 from assay.stages.compare.runs import Compared, comparison
 from assay.stages.compare.runs import compare as compared
@@ -507,6 +510,48 @@ def test_other_test_texts_are_refused_with_the_groups_and_the_keys_that_made_it(
     assert "made so by data.split.seed (0 and 7)" in caught.value.why
 
 
+def fix_of(one: RunDir, other: RunDir) -> str:
+    with pytest.raises(GuardError) as caught:
+        compare([one, other])
+    assert caught.value.guard == "common-currency"
+    return caught.value.fix or ""
+
+
+def test_the_fix_follows_from_what_differs(make: Make) -> None:
+    count, cut = iter(range(100)), {"max_bytes_per_group": 5}
+    seeded = {"data": IDENTITY["data"] | {"split": {"seed": 7}}}
+
+    def made(**how: Any) -> RunDir:
+        return make(f"run-{next(count)}", draw(4, 0.1), **how)
+
+    def with_other_test_texts(run: RunDir) -> RunDir:
+        write_items(run.split("test"), [[Item("y", "test", "another test text")]])
+        write_manifest(run.manifest_rows, {side: run.split(side) for side in ("train", "dev", "test")})
+        return run
+
+    assert fix_of(made(), made(settings={"window": 256})) == "evaluate both with the same evaluate.window"
+    assert fix_of(made(), made(settings={"window": 256, "stride": 128})) == (
+        "evaluate both with the same evaluate.window and evaluate.stride"
+    )
+    # held-out files, and excerpts of them that other seeds drew
+    assert fix_of(made(settings=cut), made(settings=cut, changed=seeded)) == (
+        "give both one data.split.seed, or leave evaluate.max_bytes_per_group out of both"
+    )
+    assert fix_of(made(), made(settings=cut)) == "evaluate both with the same evaluate.max_bytes_per_group"
+    # other test texts: the split's seed chose them, or other files hold them
+    files = "give both the same test files (data.split.test: held-out.csv)"
+    split = with_other_test_texts(made(changed=seeded, ids="other"))
+    assert fix_of(made(), split) == f"{files}, or the same data.split.seed"
+    # with excerpts, test files alone would be refused again
+    split = with_other_test_texts(made(changed=seeded, settings=cut, ids="other"))
+    assert fix_of(made(settings=cut), split) == "give both the same data.split.seed"
+    content = {"data": IDENTITY["data"] | {"content": {"files": [{"name": "b.csv", "sha256": "1" * 64}]}}}
+    seeded["data"] |= {"content": content["data"]["content"]}
+    split = with_other_test_texts(made(changed=seeded, settings=cut, ids="other"))
+    assert fix_of(made(settings=cut), split) == f"{files} and data.split.seed"
+    assert fix_of(made(), with_other_test_texts(made(changed=content, ids="other"))) == files
+
+
 def test_other_texts_of_the_same_groups_are_refused(make: Make) -> None:
     with pytest.raises(GuardError, match=r"8 groups in both; 32 texts of the groups in both are one side's alone"):
         compare([make("one", FLAT), make("two", draw(4, 0.1), ids="other")])
@@ -516,9 +561,14 @@ def test_excerpts_that_another_seed_drew_are_other_texts(make: Make) -> None:
     drawn = {"data": IDENTITY["data"] | {"split": {"seed": 3}}}
     whole = [make("one", FLAT), make("two", draw(4, 0.1), changed=drawn)]
     assert only(compare(whole)).outcome == "better"  # nothing was cut, and so nothing drawn
-    cut = {"max_bytes_per_group": 5}
+    limit = {"max_bytes_per_group": 5}
+    cut = [make("three", FLAT, settings=limit), make("four", draw(4, 0.1), settings=limit, changed=drawn)]
     with pytest.raises(GuardError, match=r"other excerpts of their texts; made so by data\.split\.seed"):
-        compare([make("three", FLAT, settings=cut), make("four", draw(4, 0.1), settings=cut, changed=drawn)])
+        compare(cut)
+    # the ledger says the same
+    scales = [[read_run(run)["scale"] for run in runs] for runs in (whole, cut)]
+    assert scales[0][0] == scales[0][1] is not None
+    assert len({scales[0][0], *scales[1]}) == 3
 
 
 def test_scores_copied_between_two_that_are_not_the_first_are_found(make: Make) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from assay.core.errors import GuardError
 from assay.core.guard import GuardRecord
+from assay.core.scales import drawn
 from assay.core.words import count
 from assay.data.manifest import read_manifest
 from assay.guards import comparison, scoring
@@ -50,9 +52,39 @@ def _raise(record: GuardRecord, one: Measured, other: Measured, difference: str 
 def currency(one: Measured, other: Measured) -> GuardRecord:
     """Both were measured on the same test texts, in the same windows."""
     settings = one.settings, other.settings
-    return comparison.common_currency(
+    found = comparison.common_currency(
         *settings, same_texts=_same_texts(one, other), lossy=max(s["lossy_share"] for s in settings)
     )
+    return found if found.status == "pass" else replace(found, fix=_fix(one, other, found.measured) or found.fix)
+
+
+def _fix(one: Measured, other: Measured, found: Json) -> str | None:
+    """What makes the two comparable, from what the guard found to differ; None where there is nothing to be done."""
+    fixes = [] if found["same_texts"] else _texts_fix(one, other)
+    if keys := [f"evaluate.{key}" for key in found["differing"] if key in ("window", "stride")]:
+        fixes.append(f"evaluate both with the same {' and '.join(keys)}")
+    if "bos_rule" in found["differing"]:
+        fixes.append("evaluate both with the same version of assay")
+    if len(set(found["dtypes"])) > 1:
+        fixes.append(f"set train.precision to {' or '.join(found['dtypes'])} and run the other one again")
+    return "; ".join(fixes) or None
+
+
+def _texts_fix(one: Measured, other: Measured) -> list[str]:
+    """What makes the test texts the same: of other texts a file of them, of other excerpts what they were drawn by."""
+    seeds_drew = _split_seed(one) != _split_seed(other) and bool(_draw(one) or _draw(other))
+    if _test_rows(one) != _test_rows(other):
+        ways = ["test files (data.split.test: held-out.csv)" + (" and data.split.seed" if seeds_drew else "")]
+        if (keys := list(_differing_keys(one, other))) and not _files_differ(one, other):
+            ways = [*([] if seeds_drew and keys == ["data.split.seed"] else ways), named(keys, most=4)]
+        return ["give both the same " + ", or the same ".join(ways)]
+    fixes = []
+    if seeds_drew:
+        fixes.append("give both one data.split.seed, or leave evaluate.max_bytes_per_group out of both")
+    limits = [run.settings.get("max_bytes_per_group") for run in (one, other)]
+    if limits[0] != limits[1]:
+        fixes.append("evaluate both with the same evaluate.max_bytes_per_group")
+    return fixes or ["evaluate both again: their test texts are the same, and what was scored of them is not"]
 
 
 def _same_texts(one: Measured, other: Measured) -> bool:
@@ -60,15 +92,18 @@ def _same_texts(one: Measured, other: Measured) -> bool:
     return one.texts.select(columns).equals(other.texts.select(columns)) and _draw(one) == _draw(other)
 
 
-def _draw(run: Measured) -> tuple[int, int] | None:
+def _draw(run: Measured) -> tuple[int, Any] | None:
     """How excerpts of long groups were drawn, limit and seed; None where no group is long enough for that."""
-    limit = run.settings.get("max_bytes_per_group")
-    if limit is None:
-        return None
-    sizes: dict[str, int] = {}
-    for row in read_manifest(run.run.manifest_rows, ["test"])["test"]:
-        sizes[row["group"]] = sizes.get(row["group"], 0) + row["bytes"]
-    return (limit, run.identity["data"]["split"]["seed"]) if max(sizes.values(), default=0) > limit else None
+    return drawn(run.settings.get("max_bytes_per_group"), _split_seed(run), run.run.manifest_rows)
+
+
+def _split_seed(run: Measured) -> Any:
+    return run.identity["data"]["split"]["seed"]
+
+
+def _test_rows(run: Measured) -> set[tuple[str, str]]:
+    """The test texts, from before excerpts were drawn."""
+    return {(row["id"], row["sha256"]) for row in read_manifest(run.run.manifest_rows, ["test"])["test"]}
 
 
 def _other_texts(one: Measured, other: Measured) -> str | None:
@@ -94,19 +129,27 @@ def _other_texts(one: Measured, other: Measured) -> str | None:
 
 def _made_otherwise(one: Measured, other: Measured) -> list[str]:
     """The keys of the data that differ, with both values; of the files, the beginnings of their hashes."""
-    sides = [dict(leaves("data", run.identity["data"])) for run in (one, other)]
-    found = [
-        f"{key} ({_shown(sides[0].get(key))} and {_shown(sides[1].get(key))})"
-        for key in dict.fromkeys([*sides[0], *sides[1]])
-        if sides[0].get(key) != sides[1].get(key)
-    ]
-    files = [_files(run.identity["data"].get("content")) for run in (one, other)]
-    if files[0] != files[1]:
+    keys = _differing_keys(one, other)
+    found = [f"{key} ({_shown(values[0])} and {_shown(values[1])})" for key, values in keys.items()]
+    if _files_differ(one, other):
+        files = [_files(run.identity["data"].get("content")) for run in (one, other)]
         found.append(f"the source files ({files[0]} and {files[1]})")
     limits = [run.settings.get("max_bytes_per_group") for run in (one, other)]
     if limits[0] != limits[1]:
         found.append(f"evaluate.max_bytes_per_group ({_shown(limits[0])} and {_shown(limits[1])})")
     return found
+
+
+def _differing_keys(one: Measured, other: Measured) -> dict[str, tuple[Any, Any]]:
+    """The keys of the data section that differ, with both values."""
+    mine, theirs = (dict(leaves("data", run.identity["data"])) for run in (one, other))
+    both = {key: (mine.get(key), theirs.get(key)) for key in dict.fromkeys([*mine, *theirs])}
+    return {key: values for key, values in both.items() if values[0] != values[1]}
+
+
+def _files_differ(one: Measured, other: Measured) -> bool:
+    contents = [run.identity["data"].get("content") for run in (one, other)]
+    return _files(contents[0]) != _files(contents[1])
 
 
 def _files(content: Any) -> str:

@@ -9,6 +9,8 @@ from itertools import accumulate
 from typing import Any
 
 from assay.core.files import read_json, read_lines
+from assay.core.scales import dev_scale
+from assay.core.words import listed
 from assay.stages.compare.measured import Measured
 
 Json = dict[str, Any]
@@ -52,11 +54,8 @@ class Curves:
 def curves(sides: Sequence[Sequence[Measured]]) -> Curves:
     """The lines of all entries."""
     empty: tuple[tuple[Point, ...], ...] = ((),) * len(sides)
-    no_dev, no_loss = _other_dev_texts(sides), None
-    if len({run.settings["tokenizer_sha256"] for side in sides for run in side}) > 1:
-        no_loss = "the loss is per token, and the tokenizers differ"
-    elif _other_texts("train", sides):
-        no_loss = "the training texts are not the same"
+    runs = [run for side in sides for run in side]
+    no_dev, no_loss = _no_dev(runs), _no_loss(runs)
     read = [[_lines(run) for run in side] for side in sides]
     return Curves(
         empty if no_dev else tuple(_over_seeds([run["dev"] for run in side]) for side in read),
@@ -66,20 +65,47 @@ def curves(sides: Sequence[Sequence[Measured]]) -> Curves:
     )
 
 
-def _other_dev_texts(sides: Sequence[Sequence[Measured]]) -> str | None:
+def _no_dev(runs: Sequence[Measured]) -> str | None:
     """Why the development texts' numbers may not stand beside each other."""
-    if _other_texts("dev", sides):
+    scales = [dev_scale(_texts("dev", run), _window(run), run.run.metrics) for run in runs]
+    if len({scale.texts for scale in scales}) > 1:
         return "the development texts are not the same"
-    if len({side[0].settings["window"] for side in sides}) > 1:
-        return "the development texts were read in other windows"
+    if len({scale.window for scale in scales}) > 1:
+        return f"the development texts were read in other windows ({_windows(runs)})"
+    if len({scale.part for scale in scales if scale.part}) > 1:
+        return "other parts of the development texts were read"
     return None
 
 
-def _other_texts(split: str, sides: Sequence[Sequence[Measured]]) -> bool:
-    """Whether the entries have other texts in a split."""
-    manifests = [side[0].run.manifest for side in sides]
-    splits = [(read_json(path) if path.is_file() else {}).get("splits", {}) for path in manifests]
-    return len({part.get(split, {}).get("sha256") for part in splits}) > 1
+def _no_loss(runs: Sequence[Measured]) -> str | None:
+    """Why the training losses may not stand beside each other."""
+    if len({run.settings["tokenizer_sha256"] for run in runs}) > 1:
+        return "the loss is per token, and the tokenizers differ"
+    if len({_texts("train", run) for run in runs}) > 1:
+        return "the training texts are not the same"
+    if len({_window(run) for run in runs}) > 1:
+        return f"the training texts were read in other windows ({_windows(runs)})"
+    if len({run.identity["train"].get("loss_on") for run in runs}) > 1:
+        return "the loss is not of the same tokens (train.loss_on)"
+    return None
+
+
+def _texts(split: str, run: Measured) -> str | None:
+    """The hash of a split's texts."""
+    path = run.run.manifest
+    parts = (read_json(path) if path.is_file() else {}).get("splits", {})
+    digest: str | None = parts.get(split, {}).get("sha256")
+    return digest
+
+
+def _window(run: Measured) -> int | None:
+    """How many tokens the training reads at a time: the training texts and, at its looks, the development texts."""
+    length: int | None = run.identity["train"].get("max_length")
+    return length
+
+
+def _windows(runs: Sequence[Measured]) -> str:
+    return f"train.max_length is {listed(list(dict.fromkeys(str(_window(run)) for run in runs)))}"
 
 
 def _lines(run: Measured) -> dict[str, dict[float, tuple[float, float, float]]]:

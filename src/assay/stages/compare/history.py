@@ -35,7 +35,7 @@ METHOD = (
     "Bits per byte are means over the test groups. The interval is that of the saving against the version's own base: "
     "it is no interval between two versions. `assay compare` compares versions, pair by pair.",
     "To pick the version that looks best here would be to choose by the test texts, and its number would flatter it. "
-    "Choose by the development texts (`assay runs --sort dev_bpb`), then look here.",
+    "Choose by the development texts (`assay runs --sort dev_bpb`, within one `dev_scale`), then look here.",
 )
 
 
