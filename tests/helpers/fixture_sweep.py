@@ -49,6 +49,16 @@ with sigterm_interrupts():
             line = dict(key=key, code=0, run=task["runs_dir"] + "/e/" + key, seconds=2.5)
             if what == "fails":
                 line |= dict(code=3, what="it broke", where="here", fix="mend it")
+            if what == "held":
+                line |= dict(code=2, what="another writes to it", where=line["run"] + "/adapter.rank", fix="wait")
+            if what == "refused":
+                line |= dict(code=2, what="adapter.rank is too high", where="adapter.rank: 9", fix="a lower one")
+            if what == "edits" and task["until"] == "train":
+                with open(task["experiment"], "a") as file:
+                    file.write("# a note\\n")
+                what = "dev:7.5"
+            if what == "breaks" and task["until"] == "plan":
+                Path(task["experiment"]).write_text("schema: [")
             if what.startswith("dev:") and task["until"] != "plan":
                 trained(Path(task["runs_dir"]) / "e" / key, float(what[4:]))
             append_line(folder / "ended.jsonl", dict(key=key, at=time.monotonic()))
@@ -70,7 +80,10 @@ def sweep_record(folder: Path, keys: list[str], **values: Any) -> Record:
 
 
 def workers(folder: Path, **behaviour: str) -> Callable[[], list[str]]:
-    """What starts such a process: by key, what becomes of the run: ok, pause, sleep, fails, killed, silent or dev:N."""
+    """What starts such a process. By key, what becomes of the run: ok, pause, sleep, killed, silent or dev:N.
+
+    Of dev:N the bits per byte are N. It fails: fails, held or refused. It changes the experiment file: edits or breaks.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "behaviour.json").write_text(json.dumps(behaviour))
     script = folder / "worker.py"

@@ -13,7 +13,7 @@ import pytest
 
 import assay
 from assay.core.files import read_json, read_lines, sha256_file
-from assay.sweeps.child import Task, command
+from assay.sweeps.child import Task, changed, command
 
 EXPERIMENT = """\
 schema: 1
@@ -68,6 +68,13 @@ def test_another_text_than_the_sweep_began_with_is_refused(file: Path) -> None:
     assert code == 2
     assert "changed while its sweep was under way" in lines[0]["what"]
     assert lines[0]["run"] is None
+
+
+def test_a_text_that_is_gone_is_another(file: Path) -> None:
+    began = sha256_file(file)
+    assert not changed(str(file), began)
+    file.unlink()
+    assert changed(str(file), began)
 
 
 def test_files_beside_the_experiment_stand_in_for_no_library(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

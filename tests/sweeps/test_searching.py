@@ -14,6 +14,7 @@ from assay.core.console import Console
 from assay.core.files import read_json, read_lines
 from assay.sweeps.result import exit_code
 from assay.sweeps.roster import FILE
+from assay.sweeps.search import JOURNAL
 from assay.sweeps.sweep import Swept, sweep
 
 EXPERIMENT = """\
@@ -71,7 +72,7 @@ def test_the_best_alone_is_measured(search: Callable[..., Swept], tmp_path: Path
     record = read_json(done.record.folder / FILE)
     assert record["search"] == {
         "method": "random", "trials": 3, "tried": 3, "failed": 1, "best": "trial 0", "dev_bpb": 7.5,
-        "dev_bpb_as_it_stands": 8.0,
+        "dev_bpb_as_it_stands": 8.0, "untold": [], "changed": False,
     }  # fmt: skip
     assert [row["dev_bpb"] for row in record["rows"]] == [8.0, 7.5, None, 7.75]
     assert exit_code(done.record) in (0, 2)  # a failed trial is none of the sweep; such runs have nothing to compare
@@ -107,6 +108,79 @@ def test_trials_that_were_told_are_not_made_again(search: Callable[..., Swept], 
     failed = next(row for row in done.record.rows if row.key == KEYS[1])
     assert failed.failure is not None
     assert failed.failure.what == "it broke"
+
+
+def told(done: Swept) -> list[int]:
+    return [line["tell"] for line in read_lines(done.record.folder / JOURNAL) if "tell" in line]
+
+
+@pytest.mark.parametrize(("how", "code"), [("killed", 4), ("silent", 7), ("held", 2)])
+def test_what_came_from_outside_is_tried_again(
+    search: Callable[..., Swept], tmp_path: Path, how: str, code: int
+) -> None:
+    scores = dict(zip(["baseline", *KEYS], ["dev:8.0", "dev:7.5", how, "fails"], strict=True))
+    done = search(**scores)
+    assert told(done) == [0, 2]  # a validity guard's failure is the trial's own
+    assert begun(tmp_path).count((KEYS[1], "train")) == 1  # not twice by one command
+    assert exit_code(done.record) == code
+    assert done.record.search is not None
+    assert (done.record.search["tried"], done.record.search["untold"]) == (2, ["trial 1"])
+    said = "\n".join(result_lines(done))
+    assert "search: 2 of 3 trials (1 failed); lowest on dev: trial 0" in said
+    assert "search: trial 1 came to no end for a reason that is not in the values" in said
+    again = search(**(scores | {KEYS[1]: "dev:7.0"}))
+    assert told(again) == [0, 2, 1]
+    assert begun(tmp_path).count((KEYS[2], "train")) == 1
+    assert again.record.search is not None
+    assert (again.record.search["best"], again.record.search["untold"]) == ("trial 1", [])
+    assert "reason that is not in the values" not in "\n".join(result_lines(again))
+
+
+def test_a_value_that_cannot_be_is_the_trials_own_failure(search: Callable[..., Swept]) -> None:
+    done = search(**dict(zip(["baseline", *KEYS], ["dev:8.0", "dev:7.5", "refused", "dev:7.75"], strict=True)))
+    assert told(done) == [0, 1, 2]
+    assert done.record.search is not None
+    assert (done.record.search["failed"], done.record.search["untold"]) == (1, [])
+
+
+def test_the_experiment_as_it_stands_may_fail_from_outside_too(search: Callable[..., Swept]) -> None:
+    done = search(**dict(zip(["baseline", *KEYS], ["killed", "dev:7.5", "dev:7.6", "dev:7.75"], strict=True)))
+    assert done.record.search is not None
+    assert done.record.search["untold"] == ["baseline"]
+    assert exit_code(done.record) == 4
+
+
+def test_an_edited_file_ends_the_search_for_now_and_burns_no_trial(
+    search: Callable[..., Swept], tmp_path: Path
+) -> None:
+    """A comment is written into the file while the first trial is trained; the search stays the same search."""
+    scores = dict(zip(["baseline", *KEYS], ["dev:8.0", "edits", "dev:7.6", "dev:7.75"], strict=True))
+    done = search(**scores)
+    assert begun(tmp_path) == [("baseline", "train"), (KEYS[0], "train"), (KEYS[0], "report")]
+    assert told(done) == [0]
+    assert done.record.search is not None
+    assert (done.record.search["tried"], done.record.search["changed"]) == (1, True)
+    assert exit_code(done.record) == 2
+    said = "\n".join(result_lines(done))
+    assert "search: 1 of 3 trials; lowest on dev: trial 0" in said
+    assert "no more trials were begun: the experiment file changed while its sweep was under way" in said
+    again = search(**scores)
+    assert again.record.folder == done.record.folder
+    assert told(again) == [0, 1, 2]
+    assert again.record.search is not None
+    assert (again.record.search["tried"], again.record.search["changed"]) == (3, False)
+
+
+def test_a_file_that_is_broken_during_the_planning_untells_no_trial(
+    search: Callable[..., Swept], tmp_path: Path
+) -> None:
+    scores = dict(zip(["baseline", *KEYS], ["dev:8.0", "dev:7.5", "dev:7.6", "dev:7.75"], strict=True))
+    search("sweep.search.trials=2", **scores)
+    done = search(**(scores | {"baseline": "breaks"}))
+    assert told(done) == [0, 1]
+    assert exit_code(done.record) == 2
+    (tmp_path / "e.yaml").write_text(EXPERIMENT)
+    assert told(search(**scores)) == [0, 1, 2]
 
 
 def test_time_in_all_counts_the_trials_that_are_not_known_yet(search: Callable[..., Swept]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from assay.cli.comparing import text as comparison_text
 from assay.cli.tables import number, table
 from assay.core.console import Console, duration, size
-from assay.core.words import count
+from assay.core.words import count, listed
+from assay.sweeps.child import CHANGED
 from assay.sweeps.foretell import Foretold, foretold
 from assay.sweeps.result import exit_code, plan_code, unplanned
 from assay.sweeps.roster import FILE, Record, Row
@@ -150,7 +151,7 @@ def result_lines(done: Swept) -> list[str]:
     record = done.record
     states = ", ".join(f"{amount} {state}" for state, amount in record.counts().items())
     lines = [f"sweep {record.id}: {count(len(record.rows), 'run')}: {states}", _ended_table(record)]
-    lines += [_search_line(record.search)] if record.search else []
+    lines += [_search_line(record.search), *_open_lines(record.search)] if record.search else []
     lines += _failure_lines(record, again=False)
     why, files = record.comparison["why"], record.comparison["files"]
     lines += ["", comparison_text(done.comparison) if done.comparison else f"no comparison: {why}", ""]
@@ -168,9 +169,21 @@ def _ended_table(record: Record) -> str:
     return table(header, rows)
 
 
+def _open_lines(search: dict[str, Any]) -> Iterator[str]:
+    """What keeps a search from its end: the same command goes on with it."""
+    if search["untold"]:
+        yield (
+            f"search: {listed(search['untold'])} came to no end for a reason that is not in the values, and so "
+            f"{'is' if len(search['untold']) == 1 else 'are'} not counted as tried: the same command tries again"
+        )
+    if search["changed"]:
+        yield f"search: no more trials were begun: {CHANGED}; the same command goes by the new text"
+
+
 def _search_line(search: dict[str, Any]) -> str:
     failed = f" ({search['failed']} failed)" if search["failed"] else ""
-    tried = f"search: {count(search['tried'], 'trial')}{failed}"
+    of_all = f"{search['tried']} of " if search["untold"] or search["changed"] else ""
+    tried = f"search: {of_all}{count(search['trials'] if of_all else search['tried'], 'trial')}{failed}"
     if search["best"] is None:
         return f"{tried}: none has a number"
     return (

@@ -20,6 +20,7 @@ from assay.core.errors import AssayError, Interrupted
 from assay.core.signals import end_with, sigterm_interrupts
 
 BUG = 1  # the exit code of an error that is ours
+CHANGED = "the experiment file changed while its sweep was under way"
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,21 @@ def _where(task: Task, one: dict[str, Any]) -> str | None:
 
 def _same_text(task: Task) -> None:
     from assay.core.errors import InputError
+
+    if changed(task.experiment, task.text_sha256):
+        raise InputError(
+            CHANGED, where=task.experiment, fix="give the command again: it goes by the file as it is then"
+        )
+
+
+def changed(experiment: str, text_sha256: str) -> bool:
+    """Whether the experiment file has another text than the sweep began with, or is gone."""
     from assay.core.files import sha256_file
 
-    if sha256_file(Path(task.experiment)) != task.text_sha256:
-        raise InputError(
-            "the experiment file changed while its sweep was under way",
-            where=task.experiment,
-            fix="give the command again: it goes by the file as it is then",
-        )
+    try:
+        return sha256_file(Path(experiment)) != text_sha256
+    except OSError:
+        return True
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.core.errors import AssayError, GuardError
+from assay.core.errors import AssayError, GuardError, InputError
 from assay.core.rundir import STAGES
 from assay.core.words import failed_validity
 from assay.stages.compare.compare_files import write_comparison
@@ -54,8 +54,11 @@ def plan_code(record: Record) -> int:
 def exit_code(record: Record) -> int:
     """0 where every run is done and may be compared, else that of the first failure.
 
-    Of a search some trials may fail, as long as one has a number.
+    Of a search some trials may fail by their values, as long as one has a number; those that came to no end for another
+    reason are still to be tried.
     """
-    searched = record.search is not None and record.search.get("best") is not None
-    counted = [row for row in record.rows if row.until == STAGES[-1]] if searched else record.rows
-    return next((row.failure.code for row in counted if row.failure), record.comparison.get("code", 0))
+    search, counted = record.search or {}, record.rows
+    if search.get("best") is not None:
+        counted = [row for row in record.rows if row.until == STAGES[-1] or row.name in search["untold"]]
+    otherwise: int = InputError.exit_code if search.get("changed") else record.comparison.get("code", 0)
+    return next((row.failure.code for row in counted if row.failure), otherwise)

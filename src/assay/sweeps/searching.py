@@ -5,6 +5,7 @@ The experiment as it stands is trained too, as one more candidate: a search that
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from assay.config.matrix import Variant, trial
 from assay.config.sweep import SearchConfig
-from assay.core.errors import InputError
+from assay.core.errors import GuardError, InputError
 from assay.core.files import read_lines
 from assay.core.words import count
-from assay.sweeps.roster import Record, Row, look, recall, rows_of
+from assay.sweeps.child import changed
+from assay.sweeps.roster import Failure, Record, Row, look, recall, rows_of
 from assay.sweeps.search import JOURNAL, Search, Trial, dev_score
 
 
@@ -37,6 +39,7 @@ class Searching:
         asked: the variants of these rows.
         overrides: of the command.
         waiting: the runs that come before the first trial: those of the experiment as it stands that are not done.
+        changed: whether the experiment file was seen to have another text; then no more trials are begun.
     """
 
     record: Record
@@ -45,6 +48,7 @@ class Searching:
     overrides: Sequence[str]
     candidates: list[Candidate] = field(default_factory=list)
     waiting: list[Row] = field(default_factory=list)
+    changed: bool = False
 
     def __post_init__(self) -> None:
         self.search = Search(self.config, self.record.folder)
@@ -58,14 +62,22 @@ class Searching:
     def take(self, working: list[Row]) -> Row | None:
         """The next training: of a candidate that is begun, else of the next trial."""
         while not self.waiting:
-            proposed = self.search.ask()
-            if proposed is None:
+            if self._other_text() or (proposed := self.search.ask()) is None:
                 return None
             self._add(proposed, again=True)
         return self.waiting.pop(0)
 
+    def _other_text(self) -> bool:
+        if not self.changed and changed(self.record.experiment, self.record.text_sha256):
+            self.changed = True
+            self._note()
+        return self.changed
+
     def ended(self, row: Row) -> None:
-        """Tell the search what a trial came to, once all its seeds have ended."""
+        """Tell the search what a trial came to, once all its seeds have ended.
+
+        What failed for another reason than its values is not told, and so is tried again by the next command.
+        """
         owner = next(one for one in self.candidates if any(row is own for own in one.rows))
         self._score(owner)
         self._tell(owner)
@@ -74,8 +86,9 @@ class Searching:
         """A trial's rows, and what is known of them. `again`: what is not done of them is to be begun."""
         try:
             variants = trial(Path(self.record.experiment), proposed.number, proposed.values, self.overrides)
-        except InputError as error:  # values that are no experiment together
-            self.search.tell(proposed.number, None, error.what)
+        except InputError as error:
+            if again and not self._other_text():  # values that are no experiment together
+                self.search.tell(proposed.number, None, error.what)
             return
         one = Candidate(rows_of(variants), variants, proposed.number)
         for row, variant in zip(one.rows, variants, strict=True):
@@ -98,19 +111,37 @@ class Searching:
     def _tell(self, one: Candidate) -> None:
         if any(row.state in ("to do", "unfinished", "running") or row in self.waiting for row in one.rows):
             return
-        if one.number is not None:
-            failure = next((row.failure for row in one.rows if row.failure), None)
+        if one.number is not None and not self._from_outside(one):
+            failure = next((row.failure for row in one.rows if row.failure and self._of_values(row.failure)), None)
             why = failure.what if failure else None if _value(one) is not None else "no look at the dev texts"
             self.search.tell(one.number, _value(one), why)
         self._note()
 
+    def _from_outside(self, one: Candidate) -> bool:
+        """Whether a candidate failed, and for nothing that lies in its values."""
+        failures = [row.failure for row in one.rows if row.failure]
+        return bool(failures) and not any(map(self._of_values, failures))
+
+    def _of_values(self, failure: Failure) -> bool:
+        """Whether a failure would come again: that of a validity guard, or of a value that cannot be.
+
+        All else says nothing of the values: the machine, a signal, a file that was changed or is held. An input error
+        is one of the values where its place is a key that is searched.
+        """
+        keys = "|".join(map(re.escape, self.config.space))
+        named = re.search(rf"(?<![\w./-])({keys})(?![\w./-])", failure.where or "") is not None
+        return failure.code == GuardError.exit_code or (failure.code == InputError.exit_code and named)
+
     def _note(self) -> None:
         best = self.best
         failed = [number for number, told in self.search.told.items() if told.value is None]
+        begun = [one for one in self.candidates if one.number not in self.search.told]
+        untold = [one.rows[0].name for one in begun if self._from_outside(one)]
         self.record.search = {
             "method": self.config.method, "trials": self.config.trials, "tried": len(self.search.told),
             "failed": len(failed), "best": None if best is None else best.rows[0].name,
             "dev_bpb": None if best is None else _value(best), "dev_bpb_as_it_stands": _value(self.candidates[0]),
+            "untold": untold, "changed": self.changed,
         }  # fmt: skip
         self.record.save()
 
