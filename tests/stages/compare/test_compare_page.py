@@ -209,6 +209,35 @@ def test_an_axis_has_round_marks_in_a_fitting_unit() -> None:
     assert step_marks(0, 3) == [(0, "0"), (1, "1"), (2, "2"), (3, "3")]
 
 
+def test_a_short_line_beside_a_long_one_is_drawn_within_the_figure() -> None:
+    """Three steps are less than a tenth of sixty: they are no beginning that may be cut off."""
+
+    def heights(lines: Sequence[Line], series: int) -> list[float]:
+        figure = overlaid(lines, AXES[0], title="t", unit="u")
+        (drawn,) = re.findall(rf'<path d="M([^"H]*)" class="line s{series}"/>', figure)
+        return [float(at.split()[1]) for at in drawn.split("L")]
+
+    def line(name: str, series: int, steps: Sequence[int], start: float) -> Line:
+        values = [(step, start - 0.01 * step) for step in steps]
+        return Line(name, series, [Point(step, step, step, v, v, v) for step, v in values])
+
+    short, long = line("short", 0, (1, 2, 3), 6.0), line("long", 1, range(1, 61), 3.0)
+    for lines in ([short, long], [long, short]):
+        assert [0 <= at <= 1000 for at in heights(lines, 0)] == [True] * 3
+        assert [0 <= at <= 1000 for at in heights(lines, 1)] == [True] * 60
+    # the first of 60 steps is a beginning: it alone is cut off
+    steep = Line("steep", 1, [Point(1, 1, 1, 90.0, 90.0, 90.0), *long.points[1:]])
+    assert [0 <= at <= 1000 for at in heights([short, steep], 1)] == [False] + [True] * 59
+
+
+def test_a_lines_only_point_is_within_the_figure() -> None:
+    alone = Line("alone", 0, [Point(0, 0, 0, 9.0, 9.0, 9.0)])
+    long = Line("long", 1, [Point(n, n, n, 2.0, 2.0, 2.0) for n in range(1, 61)])
+    figure = overlaid([alone, long], AXES[0], title="t", unit="u")
+    (height,) = re.findall(r'<path d="M\S+ (\S+)" class="line s0"/>', figure)
+    assert 0 <= float(height) <= 1000
+
+
 def test_lines_end_at_their_names_and_shorter_ones_go_on_faintly() -> None:
     def line(name: str, series: int, seconds: float) -> Line:
         return Line(

@@ -51,6 +51,7 @@ def context(c: Comparison) -> Json:
     return {
         "title": c.title,
         "summary": c.summary,
+        "note": c.note,
         "plain": _plainly(c),
         "first": c.entries[0].name,
         "names": [entry.name for entry in c.entries],
@@ -218,7 +219,7 @@ def _curves(c: Comparison) -> Json:
             charts.append(row)
     lead = "Lines are means over an entry's seeds"
     lead += ", shaded from the least to the greatest of them" if any(len(e.runs) > 1 for e in c.entries) else ""
-    lead += ". How all began is cut off where it would press the rest together."
+    lead += ". How each began is cut off where it would press the rest together."
     if len(chosen) < len(c.entries):
         notes.append(f"{count(len(c.entries) - len(chosen), 'entry', 'entries')} are not drawn: "
                      f"shown are the first and the {len(chosen) - 1} best of the others.")  # fmt: skip

@@ -18,7 +18,7 @@ from assay.stages.compare.words import compact, count
 
 SERIES = 8  # colours and patterns; so many entries are drawn as lines, the first and the best of the others
 _HEIGHT = 200  # pixels of a chart of lines, as in the style sheet
-_BEGINNING = 0.1  # of the steps: what comes before does not decide how high the figure reaches
+_BEGINNING = 0.1  # of a line's steps: what comes before does not decide how high the figure reaches
 _LINE = 15  # pixels that a name takes
 _WIDE, _LETTER = 520, 7.5  # pixels of that plot on a wide screen, and of a letter of a name
 _TALL = 320  # pixels of a plot of quality against cost
@@ -106,11 +106,9 @@ def overlaid(lines: Sequence[Line], axis: Axis, *, title: str, unit: str) -> Mar
 
 
 def _upright(lines: Sequence[Line]) -> tuple[float, float]:
-    """The range of the values, with some air. How all begin is cut off: it would press what follows into one line."""
-    last = max(line.points[-1].step for line in lines)
-    later = [p for line in lines for p in line.points if p.step > _BEGINNING * last] or [
-        p for line in lines for p in line.points
-    ]
+    """The range of the values, with some air. How each begins is cut off: it would press what follows into one line."""
+    ends = [(line.points, line.points[-1]) for line in lines]
+    later = [p for points, last in ends for p in points if p is last or p.step > _BEGINNING * last.step]
     low, high = min(p.low for p in later), max(p.high for p in later)
     pad = 0.08 * ((high - low) or abs(high) or 1.0)
     return low - pad, high + pad
