@@ -156,3 +156,71 @@ def test_what_follows_the_change_by_a_rule_is_told() -> None:
     assert (record.status, record.why) == (
         "pass", "the runs differ in adapter.rank, with adapter.alpha in proportion",
     )  # fmt: skip
+
+
+# what a sweep declares
+
+TWO_KEYS = {"rank": ["adapter.rank", "adapter.alpha"]}
+CROSSED = {"rank": ["adapter.rank"], "rate": ["train.learning_rate"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "declared", "factors", "why"),
+    [
+        (
+            ["adapter.rank", "adapter.alpha"], TWO_KEYS, ["rank"],
+            "the factor rank changes adapter.alpha and adapter.rank together: which of the two did it cannot be told",
+        ),
+        (
+            ["train.schedule.kind", "train.schedule.part", "train.steps"], {"how": ["train.schedule", "train.epochs"]},
+            ["how"],
+            "the factor how changes train.schedule.kind, train.schedule.part and train.steps together: which of them "
+            "did it cannot be told",
+        ),
+        (
+            ["adapter.rank", "train.learning_rate"], CROSSED, ["rank", "rate"],
+            "the runs differ in the factors rank and rate, as declared: which of them did it cannot be told from this "
+            "pair",
+        ),
+    ],
+    ids=["two keys", "parts of keys, and the length", "crossed"],
+)  # fmt: skip
+def test_what_was_declared_warns(
+    changes: list[str], declared: dict[str, list[str]], factors: list[str], why: str
+) -> None:
+    record = sound(one_change(changes, [], data=None, lengths=AT_STEPS, declared=declared))
+    assert (record.status, record.measured["factors"], record.why) == ("warn", factors, why)
+    assert one_change(changes, [], data=None, lengths=AT_STEPS).status == "fail"  # undeclared
+
+
+def test_one_key_of_a_factor_is_one_change() -> None:
+    record = sound(one_change(["adapter.rank"], [], data=None, lengths=AT_STEPS, declared=CROSSED))
+    assert (record.status, record.why) == ("pass", "the runs differ in adapter.rank")
+
+
+@pytest.mark.parametrize("declared", [TWO_KEYS, CROSSED])
+def test_a_change_beside_what_was_declared_fails(declared: dict[str, list[str]]) -> None:
+    changes = [*(key for keys in declared.values() for key in keys), "train.neftune"]
+    record = sound(one_change(changes, [], data=None, lengths=AT_STEPS, declared=declared))
+    assert (record.status, record.measured["factors"]) == ("fail", [])
+    assert record.why.startswith("3 things differ: ")
+    # a key that only begins like the declared one is another
+    declared = {"s": ["train.schedule", "adapter.rank"]}
+    other = one_change(["adapter.rank", "train.scheduler"], [], data=None, lengths=AT_STEPS, declared=declared)
+    assert other.status == "fail"
+
+
+def test_declared_rows_are_told_with_what_they_lack() -> None:
+    rows = {"rows": ["data.split.train_rows", "train.steps"]}
+    apart = (Length(30, 1.0), Length(60, 2 / 3))
+    record = sound(one_change(["train.steps"], [], data=NESTED, lengths=apart, declared=rows))
+    assert record.status == "warn"
+    assert "changes train.steps and the training data together (30 and 60 steps, 1 and 0.667 epochs: " in record.why
+    assert "equal-epochs: {data.split.train_rows: [300], train.epochs: [1]}" in str(record.fix)
+    texts = sound(one_change([], [], data=OTHER, lengths=AT_STEPS, declared={"texts": ["data.source"]}))
+    assert texts.status == "warn"
+    assert texts.why.startswith("the factor texts changes the training data (100 and 300 rows, of which 20 stand in")
+    crossed = {"rows": ["data.split.train_rows"], **CROSSED}
+    both = one_change(["adapter.rank"], [], data=NESTED, lengths=AT_STEPS, declared=crossed)
+    assert (both.status, both.measured["factors"]) == ("warn", ["rows", "rank"])
+    assert "rows and rank, as declared: which of them" in both.why

@@ -66,6 +66,7 @@ def test_a_sweep_ends_with_its_comparison_and_does_nothing_twice(
     (path,) = file.parent.glob("runs/e/sweeps/*/sweep.json")
     record = read_json(path)
     assert states(record) == {"baseline": "done", "rank=4": "done", MISSING: "failed"}
+    assert record["declared"] == {"rank": ["adapter.rank"], "base": ["base"]}
     assert f"{MISSING}: FAILED (exit 2): is not there" in said
     assert "fix: give the folder of a saved model" in said
     assert record["comparison"]["files"] == ["compare.html", "compare.md", "compare.json", "compare.csv"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.core.guard import GuardRecord, Status, limits, record, worst
+from assay.core.words import listed
 from assay.guards.wording import bounds, count, named, sentence
 
 
@@ -101,6 +102,7 @@ class Length:
 
 
 LENGTH = {"train.steps", "train.epochs"}  # keys that say how long to train
+DATA = "the training data"
 
 
 def one_change(
@@ -112,6 +114,7 @@ def one_change(
     along: Mapping[str, str] | None = None,
     besides: Mapping[str, str] | None = None,
     fix: str | None = None,
+    declared: Mapping[str, Collection[str]] | None = None,
 ) -> GuardRecord:
     """Do two runs differ in one thing, so that the difference can be put down to it?
 
@@ -128,15 +131,19 @@ def one_change(
         besides: what was computed otherwise, as by another version of a library, with both values in words: it should
             move the result by rounding alone, and so is no change, but a warning.
         fix: what to do about one of `changes`, where that is known.
+        declared: factors in which the two were declared to differ, and the keys that each changes. Where all that
+            differs is theirs nothing fails: the experiment file says what is compared with what.
     """
     held = _held(lengths) if data else None
     counted = set(changes) - (LENGTH if data and held else set())
-    what = [*sorted(counted), *(["the training data"] if data else [])]
+    what = [*sorted(counted), *([DATA] if data else [])]
+    factors = _factors(what, declared or {}) if len(what) > 1 or (data and not data.nested) else []
     measured = {
         "changes": sorted(counted), "harmless": sorted(harmless), "along": dict(along or {}),
         "besides": dict(besides or {}),
         "data": data and {"rows": list(data.counts), "common": data.common, "nested": data.nested},
         "steps": [one.steps for one in lengths], "epochs": [one.epochs for one in lengths], "held": held,
+        "factors": factors,
     }  # fmt: skip
 
     def found(status: Status, why: str, fix: str | None = None) -> GuardRecord:
@@ -144,16 +151,12 @@ def one_change(
             status, why = worst([status, "warn"]), why + _rounded(besides)
         return record("one-change", status, why, measured=measured, threshold={"changes": 1}, fix=fix)
 
+    if factors:
+        return found("warn", *_as_declared(factors, what, data, lengths))
     if data and not data.nested:
-        why = f"the training data are not a part of each other ({data.said()}): {_rows_or_number(data)}"
-        why += f"; besides, {named(sorted(counted))} differ" if counted else ""
-        return found("fail", why, more_data(data, lengths))
+        return found("fail", _other_rows(data, sorted(counted)), more_data(data, lengths))
     if len(what) > limits("one-change.changes").passes:
-        why = f"{count(len(what), 'thing')} differ: {named(what, most=6)}"
-        if data and counted & LENGTH:
-            why += f" ({_lengths(lengths)}: neither equal steps nor equal epochs)"
-        rest = more_data(data, lengths) if data else "change one key at a time" if fix and len(what) > 2 else None
-        return found("fail", why, "; ".join(filter(None, (fix, rest))) or None)
+        return found("fail", *_several(what, data, lengths, fix))
     if not what:
         what_else = "their training seed alone" if "seed" in harmless else "nothing that decides the result"
         return found("pass", f"the runs differ in {what_else}")
@@ -162,6 +165,59 @@ def one_change(
     beside = "".join(f", with {key} {rule}" for key, rule in (along or {}).items())
     beside += f", and harmlessly in {named(sorted(harmless))}" if harmless else ""
     return found("warn" if harmless else "pass", f"the runs differ in {what[0]}{beside}")
+
+
+def _other_rows(data: Rows, besides: Sequence[str]) -> str:
+    why = f"the training data are not a part of each other ({data.said()}): {_rows_or_number(data)}"
+    return why + (f"; besides, {named(besides)} differ" if besides else "")
+
+
+def _several(
+    what: Sequence[str], data: Rows | None, lengths: tuple[Length, Length], fix: str | None
+) -> tuple[str, str | None]:
+    """That too much differs, and what to do: about that for which there is a fix, and about the rest."""
+    why = f"{count(len(what), 'thing')} differ: {named(what, most=6)}"
+    if data and LENGTH & set(what):
+        why += f" ({_lengths(lengths)}: neither equal steps nor equal epochs)"
+    rest = more_data(data, lengths) if data else "change one key at a time" if fix and len(what) > 2 else None
+    return why, "; ".join(filter(None, (fix, rest))) or None
+
+
+def _factors(what: Sequence[str], declared: Mapping[str, Collection[str]]) -> list[str]:
+    """The declared factors that between them change all of this; none where something is no factor's."""
+    if any(not any(_changes(keys, change) for keys in declared.values()) for change in what):
+        return []
+    return [factor for factor, keys in declared.items() if any(_changes(keys, change) for change in what)]
+
+
+def _changes(keys: Collection[str], change: str) -> bool:
+    """Whether a factor of these keys makes a change: that of a key or a part of it, of the length, of the data."""
+    if change == DATA:
+        return any(key.startswith("data.") for key in keys)
+    if change in LENGTH:
+        return bool(LENGTH & set(keys))
+    return any(change == key or change.startswith(f"{key}.") for key in keys)
+
+
+def _as_declared(
+    factors: Sequence[str], what: Sequence[str], data: Rows | None, lengths: tuple[Length, Length]
+) -> tuple[str, str | None]:
+    """What a difference of several things that was declared can tell, and what could tell more."""
+    rows = ""
+    if data and not data.nested:
+        rows = f" ({data.said()})"
+    elif data and _held(lengths) is None:
+        rows = f" ({_lengths(lengths)}: neither equal steps nor equal epochs)"
+    if len(factors) > 1:
+        why = f"the runs differ in the factors {listed(factors)}, as declared{rows}"
+        fix = "hold it against the runs that differ from it in one factor alone: assay compare RUN RUN"
+        return f"{why}: which of them did it cannot be told from this pair", fix
+    if data and len(what) == 1:
+        return f"the factor {factors[0]} changes {DATA}{rows}: {_rows_or_number(data)}", more_data(data, lengths)
+    which = "the two" if len(what) == 2 else "them"
+    why = f"the factor {factors[0]} changes {listed(what)} together{rows}: which of {which} did it cannot be told"
+    split = "make a factor of each key, and let sweep.cross make every combination"
+    return why, (data and more_data(data, lengths)) or split
 
 
 def _rounded(besides: Mapping[str, str]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from assay.core.errors import AssayError, GuardError, InputError
 from assay.core.rundir import STAGES
 from assay.core.words import failed_validity
 from assay.stages.compare.compare_files import write_comparison
 from assay.stages.compare.entries import Failed, sifted
+from assay.stages.compare.one_change import Declared
 from assay.stages.compare.runs import Comparison, comparison
 from assay.sweeps.roster import Record, Row
 
@@ -14,14 +17,19 @@ from assay.sweeps.roster import Record, Row
 def conclude(record: Record) -> Comparison | None:
     """Compare the runs that are done, beside those that are not, and write the files into the sweep's folder.
 
+    All are held against the first that is asked for, the baseline; where that has no numbers, the comparison says so.
     None where there is nothing to compare, or the runs may not be compared; the record says why.
     """
     asked = [row for row in record.rows if row.until == STAGES[-1]]  # the trials of a search end before
     finished = [(row, run) for row in asked if row.state == "done" and (run := row.directory(record.runs_dir))]
     try:
-        entries, refused = sifted([run for _, run in finished], {run.path: row.name for row, run in finished})
+        names = {run.path: row.name for row, run in finished}
+        entries, refused = sifted([run for _, run in finished], names)
         lost = [_lost(row) for row in asked if row.state != "done"]
-        found = comparison(entries, [*lost, *refused]) if entries else None
+        declared = Declared(record.declared, {row.name: row.factors for row in asked})
+        found = comparison(entries, [*lost, *refused], declared=declared) if entries else None
+        if found and names[entries[0].runs[0].path] != asked[0].name:
+            found = replace(found, absent=asked[0].name)
         files = write_comparison(found, record.folder) if found else []
     except AssayError as error:
         record.comparison = {"files": [], "why": str(error), "code": error.exit_code}

@@ -84,6 +84,7 @@ class Record:
     text_sha256: str  # of the experiment file: its processes refuse another
     created: str
     rows: list[Row]
+    declared: dict[str, list[str]] = field(default_factory=dict)  # factor → the keys that it changes
     workers: int = 1
     search: dict[str, Any] | None = None
     comparison: dict[str, Any] = field(default_factory=dict)

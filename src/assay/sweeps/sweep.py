@@ -128,6 +128,7 @@ def _record(asked: Sequence[Variant], runs_dir: Path) -> Record:
         look(row, variant.loaded, runs_dir)
     text = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
     record = Record(folder, runs_dir, own, str(loaded.path), text, before.get("created", now()), rows, earlier=earlier)
+    record.declared = {factor: list(keys) for factor, keys in loaded.matrix.ablations.items()}
     record.search = {"method": config.method, "trials": config.trials, "tried": tried(folder)} if config.space else None
     record.save()
     return record

@@ -65,6 +65,8 @@ def _causes(made: _Made) -> Iterator[str]:
     for pair, change, _, _ in made:
         if change.get("status") == "fail":
             yield (f"What makes {pair.name} differ from {pair.against} cannot be told: {change['why']}.")
+        elif change.get("factors"):
+            yield f"{pair.name} beside {pair.against}: {change['why']}."
 
 
 def _bases(made: _Made) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from assay.core.files import read_json
@@ -21,13 +22,38 @@ _LIBRARIES = ("torch", "transformers")
 _COMPUTED = {"train.device": "device", "train.kernels": "kernels"}
 
 
-def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) -> GuardRecord:
+@dataclass(frozen=True)
+class Declared:
+    """What a sweep's experiment declares: the keys of each factor, and by entry its level of each.
+
+    The experiment as it stands has no level; nor have runs that were chosen by hand.
+    """
+
+    keys: Mapping[str, Collection[str]] = field(default_factory=dict)
+    levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def between(self, one: str, other: str) -> dict[str, Collection[str]]:
+        """The factors in which two entries were declared to differ, with their keys."""
+        if one not in self.levels or other not in self.levels:
+            return {}
+        a, b = self.levels[one], self.levels[other]
+        return {factor: keys for factor, keys in self.keys.items() if a.get(factor) != b.get(factor)}
+
+
+def one_change(
+    first: Measured,
+    other: Measured,
+    *,
+    seeds_differ: bool = False,
+    declared: Mapping[str, Collection[str]] | None = None,
+) -> GuardRecord:
     """The guard's record of two entries, each told by one of its runs: do they differ in one thing?
 
     Args:
         first: a run of the one.
         other: a run of the other.
         seeds_differ: whether the entries were trained with other seeds.
+        declared: factors in which a sweep declares the two to differ, with their keys.
 
     Raises:
         InputError: a file of one of the runs is missing or damaged.
@@ -49,6 +75,7 @@ def one_change(first: Measured, other: Measured, *, seeds_differ: bool = False) 
         (differing - of_data) | template, (harmless - template) | ({"seed"} if seeds_differ else set()), data=data,
         lengths=(length(first), length(other)), along=along, besides=besides,
         fix=f"set train.precision to {' or '.join(precisions)} and run the other one again" if precisions else None,
+        declared=declared,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from assay.stages.compare.measured import (
     over_seeds,
     quality,
 )
-from assay.stages.compare.one_change import one_change
+from assay.stages.compare.one_change import Declared, one_change
 from assay.stages.compare.selection import Selection, check_weights, select
 from assay.stats.intervals import Undefined
 from assay.stats.multiplicity import holm
@@ -81,7 +81,7 @@ class Comparison:
 
     `qualities`, `costs` and `curves` are in the order of `entries`; `pairs` has one for each entry but the first.
     `selection` is the choice of a model by weighed criteria, None of one entry alone. `not_concluded` are sentences on
-    what may not be concluded from all this.
+    what may not be concluded from all this. `absent` names the entry that was to be the first and has no numbers.
     """
 
     entries: tuple[Entry, ...]
@@ -95,11 +95,23 @@ class Comparison:
     one_tokenizer: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     not_concluded: tuple[str, ...] = ()
+    absent: str | None = None
 
     @property
     def guards(self) -> list[GuardRecord]:
         """The records of all pairs."""
         return [record for pair in self.pairs for record in pair.guards]
+
+    @property
+    def note(self) -> str | None:
+        """That another than was meant is what the others are held against, and why; None where it is the one meant."""
+        if self.absent is None:
+            return None
+        why = "; ".join(dict.fromkeys(one.why for one in self.failed if one.name == self.absent))
+        stands = (
+            f"every difference is against {self.entries[0].name} instead" if self.pairs else "no difference is given"
+        )
+        return f"{self.absent} has no numbers ({why}): {stands}"
 
     @property
     def title(self) -> str:
@@ -124,6 +136,7 @@ class Comparison:
         found = {
             "schema": 1,
             "against": self.entries[0].name,
+            "note": self.note,
             "entries": [
                 {
                     "name": entry.name,
@@ -167,7 +180,10 @@ def compare(runs: Sequence[RunDir], weights: Mapping[str, float] | None = None) 
 
 
 def comparison(
-    entries: Sequence[Entry], failed: Sequence[Failed] = (), weights: Mapping[str, float] | None = None
+    entries: Sequence[Entry],
+    failed: Sequence[Failed] = (),
+    weights: Mapping[str, float] | None = None,
+    declared: Declared | None = None,
 ) -> Comparison:
     """Hold each entry against the first.
 
@@ -176,6 +192,7 @@ def comparison(
         failed: what was to be compared too: it counts in the family of comparisons, for leaving out what broke would
             make the others' findings easier.
         weights: of the criteria by which a model is chosen.
+        declared: what the sweep that made the entries declares to differ between them.
 
     Raises:
         InputError: there is no entry, a weight is none, or a file of a run is damaged.
@@ -188,7 +205,7 @@ def comparison(
     checks.check_together([run for side in sides for run in side])
     missing = sorted({one.name for one in failed} - {entry.name for entry in entries})
     one_tokenizer = len({run.settings["tokenizer_sha256"] for side in sides for run in side}) == 1
-    pairs, spent = _pairs(entries, sides, len(missing)), costs(sides)
+    pairs, spent = _pairs(entries, sides, len(missing), declared or Declared()), costs(sides)
     return Comparison(
         tuple(entries),
         tuple(quality(side, one_tokenizer=one_tokenizer) for side in sides),
@@ -216,18 +233,24 @@ class _Held:
     smallest_effect: float
 
 
-def _pairs(entries: Sequence[Entry], sides: Sequence[Sequence[Measured]], failed: int) -> list[Compared]:
-    family = len(sides) - 1 + failed
-    found = [_held(sides[0], side, family) for side in sides[1:]]
+def _pairs(
+    entries: Sequence[Entry], sides: Sequence[Sequence[Measured]], failed: int, declared: Declared
+) -> list[Compared]:
+    family, first = len(sides) - 1 + failed, entries[0].name
+    found = [
+        _held(sides[0], side, family, declared.between(first, entry.name))
+        for entry, side in zip(entries[1:], sides[1:], strict=True)
+    ]
     adjusted = holm([*(one.p for one in found), *[None] * failed])
     ps = [None] * len(found) if isinstance(adjusted, Undefined) else adjusted[: len(found)]
     return [
-        _compared(entry.name, entries[0].name, held, p, family)
-        for entry, held, p in zip(entries[1:], found, ps, strict=True)
+        _compared(entry.name, first, held, p, family) for entry, held, p in zip(entries[1:], found, ps, strict=True)
     ]
 
 
-def _held(first: Sequence[Measured], other: Sequence[Measured], family: int) -> _Held:
+def _held(
+    first: Sequence[Measured], other: Sequence[Measured], family: int, declared: Mapping[str, Collection[str]]
+) -> _Held:
     """Paired by group, and by the seeds that both have; where they share none, the means over each side's own."""
     alpha = limits("paired-verdict.p").passes / family
     one, two = ({run.seed: run for run in side} for side in (first, other))
@@ -245,7 +268,7 @@ def _held(first: Sequence[Measured], other: Sequence[Measured], family: int) -> 
     records = [
         checks.currency(first[0], other[0]),
         checks.equality(first[0], other[0]),
-        one_change(first[0], other[0], seeds_differ=one.keys() != two.keys()),
+        one_change(first[0], other[0], seeds_differ=one.keys() != two.keys(), declared=declared),
     ]
     smallest = max(run.smallest_effect for run in (*first, *other))
     return _Held(difference, wider, shared, p, records, smallest)
@@ -262,7 +285,7 @@ def _compared(name: str, against: str, held: _Held, p: float | None, family: int
     elif p < alpha and d.high < 0:
         outcome = "worse"
     change = next(one for one in held.records if one.guard == "one-change")
-    causal = change.status != "fail"
+    causal = change.status != "fail" and len(change.measured["factors"]) < 2
     scope: Claim = "recipe" if held.over_seeds and len(held.seeds) >= RECIPE_SEEDS else "checkpoint"
     return Compared(
         name, against, held.difference, held.over_seeds, held.seeds, d.low, d.high, held.p, p, outcome, scope, causal,
