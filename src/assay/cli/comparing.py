@@ -53,7 +53,8 @@ def compare(
 def text(c: Comparison) -> str:
     """The comparison for the terminal: a compact table, a sentence for each pair, and the guards that spoke."""
     whole = compare_tables.overview(c)
-    lines = [c.summary, "", table(whole.header, whole.rows), *whole.notes]
+    lines = [f"NOTE: {c.note}", ""] if c.note else []
+    lines += [c.summary, "", table(whole.header, whole.rows), *whole.notes]
     for pair in c.pairs:
         lines += ["", f"{pair.name}: {pair.sentence}"]
         # what one-change found stands in the sentence

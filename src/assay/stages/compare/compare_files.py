@@ -43,6 +43,7 @@ def markdown(c: Comparison) -> str:
     """The comparison as Markdown: what may be said, and every table of the page."""
     parts = [
         f"# {plain(c.title)}",
+        f"**{plain(c.note)}.**" if c.note else "",
         c.summary + ".",
         _list(f"**{plain(p.name)}**: {plain(p.sentence)}" for p in c.pairs),
     ]

@@ -108,10 +108,8 @@ class Comparison:
         if self.absent is None:
             return None
         why = "; ".join(dict.fromkeys(one.why for one in self.failed if one.name == self.absent))
-        stands = (
-            f"every difference is against {self.entries[0].name} instead" if self.pairs else "no difference is given"
-        )
-        return f"{self.absent} has no numbers ({why}): {stands}"
+        instead = f"every difference is against {self.entries[0].name} instead"
+        return f"{self.absent} has no numbers ({why}): {instead if self.pairs else 'no difference is given'}"
 
     @property
     def title(self) -> str:
