@@ -15,9 +15,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from assay.core.files import read_json
 from assay.core.guard import GuardRecord
+from assay.core.ledger_rows import read_run
 from assay.core.rundir import RunDir
 from assay.model.load import silent
 from assay.stages.compare import one_change as changes
+from assay.stages.compare.curves import curves
 from assay.stages.compare.measured import measured
 
 pytestmark = pytest.mark.long
@@ -122,6 +124,23 @@ def test_scored_in_windows_of_another_length(healthy, first, compare):
 @pytest.mark.fault("common-currency")
 def test_scored_on_other_test_texts(healthy, first, compare):
     assert compare(first, healthy.evaluated("data.split.seed=1")) == (3, {"common-currency"})
+
+
+@pytest.mark.fault("common-currency")
+def test_held_out_files_of_which_other_seeds_drew_excerpts(case, rows, compare):
+    made = case(rows[32:])
+    held = made.write("held.csv", rows[:32])  # eight plays, longer than evaluate.max_bytes_per_group
+    found = [made.evaluated(f"data.split.test={held}", f"data.split.seed={seed}") for seed in (0, 1)]
+    assert compare(*found) == (3, {"common-currency"})
+    assert len({read_run(run)["scale"] for run in found} - {None}) == 2
+
+
+def test_development_texts_read_in_windows_of_another_length(healthy, first):
+    second = healthy.evaluated("train.max_length=16")
+    found = curves([[measured(first)], [measured(second)]])
+    assert found.no_dev == "the development texts were read in other windows (train.max_length is 128 and 16)"
+    assert found.dev == ((), ())
+    assert len({read_run(run)["dev_scale"] for run in (first, second)} - {None}) == 2
 
 
 def backend(rows: list[dict[str, str]], *, lower: bool = False) -> Backend:
