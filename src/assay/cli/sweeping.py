@@ -189,5 +189,5 @@ def _search_line(search: dict[str, Any]) -> str:
     return (
         f"{tried}; lowest on dev: {search['best']} with {number(search['dev_bpb'])} bits per byte "
         f"(the experiment as it stands: {number(search['dev_bpb_as_it_stands'])}). A best of many flatters: what it is "
-        "worth, the test texts say, which it alone was measured on"
+        "worth, the test texts say, which it alone is measured on"
     )
