@@ -210,16 +210,29 @@ def test_a_change_beside_what_was_declared_fails(declared: dict[str, list[str]])
     assert other.status == "fail"
 
 
-def test_declared_rows_are_told_with_what_they_lack() -> None:
+def test_more_rows_that_are_no_fair_question_fail_declared_or_not() -> None:
     rows = {"rows": ["data.split.train_rows", "train.steps"]}
     apart = (Length(30, 1.0), Length(60, 2 / 3))
     record = sound(one_change(["train.steps"], [], data=NESTED, lengths=apart, declared=rows))
-    assert record.status == "warn"
-    assert "changes train.steps and the training data together (30 and 60 steps, 1 and 0.667 epochs: " in record.why
+    assert record.status == "fail"
+    assert "30 and 60 steps, 1 and 0.667 epochs: neither equal steps nor equal epochs" in record.why
     assert "equal-epochs: {data.split.train_rows: [300], train.epochs: [1]}" in str(record.fix)
-    texts = sound(one_change([], [], data=OTHER, lengths=AT_STEPS, declared={"texts": ["data.source"]}))
-    assert texts.status == "warn"
-    assert texts.why.startswith("the factor texts changes the training data (100 and 300 rows, of which 20 stand in")
+    # more rows of another part, at equal steps
+    texts = {"texts": ["data.source"]}
+    other = sound(one_change([], [], data=OTHER, lengths=AT_STEPS, declared=texts))
+    assert (other.status, "data.split.train_rows: [300]" in str(other.fix)) == ("fail", True)
+
+
+def test_declared_texts_of_one_number_warn() -> None:
+    texts = {"texts": ["data.source"]}
+    as_many = Rows((100, 100), 20)
+    record = sound(one_change([], [], data=as_many, lengths=AT_STEPS, declared=texts))
+    assert record.status == "warn"
+    assert record.why.startswith("the factor texts changes the training data (")
+    assert one_change([], [], data=as_many, lengths=AT_STEPS).status == "fail"  # undeclared
+
+
+def test_crossed_rows_warn() -> None:
     crossed = {"rows": ["data.split.train_rows"], **CROSSED}
     both = one_change(["adapter.rank"], [], data=NESTED, lengths=AT_STEPS, declared=crossed)
     assert (both.status, both.measured["factors"]) == ("warn", ["rows", "rank"])

@@ -132,12 +132,16 @@ def one_change(
             move the result by rounding alone, and so is no change, but a warning.
         fix: what to do about one of `changes`, where that is known.
         declared: factors in which the two were declared to differ, and the keys that each changes. Where all that
-            differs is theirs nothing fails: the experiment file says what is compared with what.
+            differs is theirs it fails only for more rows that no declaration makes comparable: other ones, or at
+            neither equal steps nor equal epochs.
     """
     held = _held(lengths) if data else None
     counted = set(changes) - (LENGTH if data and held else set())
     what = [*sorted(counted), *([DATA] if data else [])]
-    factors = _factors(what, declared or {}) if len(what) > 1 or (data and not data.nested) else []
+    more = data and data.counts[0] != data.counts[1]
+    unfair = more and data and (not data.nested or held is None)
+    declarable = (len(what) > 1 or (data and not data.nested)) and not unfair
+    factors = _factors(what, declared or {}) if declarable else []
     measured = {
         "changes": sorted(counted), "harmless": sorted(harmless), "along": dict(along or {}),
         "besides": dict(besides or {}),
@@ -152,7 +156,7 @@ def one_change(
         return record("one-change", status, why, measured=measured, threshold={"changes": 1}, fix=fix)
 
     if factors:
-        return found("warn", *_as_declared(factors, what, data, lengths))
+        return found("warn", *_as_declared(factors, what, data))
     if data and not data.nested:
         return found("fail", _other_rows(data, sorted(counted)), more_data(data, lengths))
     if len(what) > limits("one-change.changes").passes:
@@ -199,25 +203,19 @@ def _changes(keys: Collection[str], change: str) -> bool:
     return any(change == key or change.startswith(f"{key}.") for key in keys)
 
 
-def _as_declared(
-    factors: Sequence[str], what: Sequence[str], data: Rows | None, lengths: tuple[Length, Length]
-) -> tuple[str, str | None]:
+def _as_declared(factors: Sequence[str], what: Sequence[str], data: Rows | None) -> tuple[str, str | None]:
     """What a difference of several things that was declared can tell, and what could tell more."""
-    rows = ""
-    if data and not data.nested:
-        rows = f" ({data.said()})"
-    elif data and _held(lengths) is None:
-        rows = f" ({_lengths(lengths)}: neither equal steps nor equal epochs)"
+    rows = f" ({data.said()})" if data and not data.nested else ""
     if len(factors) > 1:
         why = f"the runs differ in the factors {listed(factors)}, as declared{rows}"
         fix = "hold it against the runs that differ from it in one factor alone: assay compare RUN RUN"
         return f"{why}: which of them did it cannot be told from this pair", fix
     if data and len(what) == 1:
-        return f"the factor {factors[0]} changes {DATA}{rows}: {_rows_or_number(data)}", more_data(data, lengths)
+        return f"the factor {factors[0]} changes {DATA}{rows}: {_rows_or_number(data)}", None
     which = "the two" if len(what) == 2 else "them"
     why = f"the factor {factors[0]} changes {listed(what)} together{rows}: which of {which} did it cannot be told"
     split = "make a factor of each key, and let sweep.cross make every combination"
-    return why, (data and more_data(data, lengths)) or split
+    return why, split
 
 
 def _rounded(besides: Mapping[str, str]) -> str:
