@@ -48,7 +48,7 @@ def adapter_effect(
 
 
 def fresh_reload(
-    in_memory: Sequence[float], reloaded: Sequence[float], tokens: Sequence[int], *, dtype: str
+    in_memory: Sequence[float], reloaded: Sequence[float], tokens: Sequence[int], *, four_bit: bool = False
 ) -> GuardRecord:
     """Does the saved model, loaded in a new process, score texts as the trained one in memory did?
 
@@ -56,9 +56,9 @@ def fresh_reload(
         in_memory: NLL of each text by the trained model.
         reloaded: NLL of the same texts by the reloaded one.
         tokens: scored tokens of each text; texts without one are left out.
-        dtype: fp32, bf16, fp16 or 4-bit: short formats round, which allows for ten times the change.
+        four_bit: whether the base's weights are in 4 bit, which allows for ten times the change.
     """
-    bound = limits(f"fresh-reload.nll.{dtype}")
+    bound = limits("fresh-reload.nll.4-bit" if four_bit else "fresh-reload.nll")
     if not len(in_memory) == len(reloaded) == len(tokens):
         why = f"{len(in_memory)} texts were scored in memory and {len(reloaded)} after the reload"
         return record("fresh-reload", "fail", why, measured=None, threshold=bounds(bound))

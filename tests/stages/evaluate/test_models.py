@@ -28,7 +28,7 @@ from assay.text.tokenizer import TextTokenizer, byte_tokenizer
 from assay.text.tokens import Encoder, chat_template
 
 PLAN = {
-    "decisions": {"precision": {"value": "fp32"}, "device": "cpu", "threads": 1},
+    "decisions": {"precision": {"value": "fp32"}, "kernels": {"value": "own"}, "device": "cpu", "threads": 1},
     "machine": {"processor": "some", "gpu": None},
 }
 ENCODER = encoder_of()

@@ -252,8 +252,9 @@ def _reloads_fresh(at: Setting) -> None:
             "base": base.spec, "cache": str(at.cache), "kind": kind, "folder": str(folder),
             "dtype": decisions["precision"]["value"], "device": decisions["device"], "threads": decisions["threads"],
             "window": reference["window"], "texts": reference["texts"], "base_hash": base.hash,
+            "liger": decisions["kernels"]["value"] == "liger",
         }
     )  # fmt: skip
     if isinstance(again, str):
         raise GuardError("fresh-reload", f"a new process cannot load what was saved: {again}", where=str(run.path))
-    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], dtype=at.numbers))
+    run.guards.check(scoring.fresh_reload(reference["nll"], again, reference["tokens"], four_bit=at.protocol.four_bit))
