@@ -52,8 +52,8 @@ def reindex(runs_dir: Path, console: Console) -> None:
     """Read every run directory again, and say what was found and what could not be read."""
     if not runs_dir.is_dir():
         raise InputError("there is no such folder", where=str(runs_dir), fix="name the runs directory with --runs-dir")
-    ledger = Ledger(runs_dir)
-    with console.progress("reading", len(_places(runs_dir)), "runs") as progress:
+    ledger, places = Ledger(runs_dir), _places(runs_dir)
+    with console.progress("reading", len(places), "runs") as progress:
         ledger.rebuild(lambda done, _: progress.update(done))
     rows = ledger.rows()
     states = [row["status"] for row in rows]
@@ -64,7 +64,7 @@ def reindex(runs_dir: Path, console: Console) -> None:
     if damaged:
         lines.append(f"{count(len(damaged), 'run')} could not be read in full:")
         lines += [f"  {row['path']}: {_plain(row['damaged'])}" for row in damaged]
-    strange = [path for path in _places(runs_dir) if not is_begun(path)]
+    strange = [path for path in places if not is_begun(path)]
     if strange:
         lines.append(f"{count(len(strange), 'folder')} that {'is' if len(strange) == 1 else 'are'} no run:")
         lines += [f"  {path.relative_to(runs_dir)}" for path in sorted(strange)]

@@ -18,10 +18,10 @@ from assay.core.files import read_json
 from assay.core.guard import GUARDS, GuardRecord
 from assay.core.housekeeping import check_removable, disk_usage, remove_run
 from assay.core.ledger import resolve_run
-from assay.core.others import shared
+from assay.core.others import how, shared
 from assay.core.receipt import training_peak
 from assay.core.records import Decoding
-from assay.core.rundir import STAGES, RunDir, attempts, spent
+from assay.core.rundir import STAGES, RunDir, spent
 from assay.core.words import by_guard, count, unrecorded
 
 STATUSES = {"pass": "passed", "warn": "warning", "fail": "FAILED", "skip": "skipped"}
@@ -110,14 +110,9 @@ def _preset_lines(preset: dict[str, Any]) -> list[str]:
     return [f"preset for generating: {preset['name']}{full}; {preset['sentence']}"]
 
 
-def _how(stage: dict[str, Any]) -> str:
-    again = f"in {attempts(stage)} attempts" if attempts(stage) > 1 else None
-    return "; ".join(filter(None, (again, shared(stage))))
-
-
 def _stage_lines(stages: dict[str, Any]) -> list[str]:
     rows = [
-        (name, stages[name]["finished"], duration(spent(stages[name])), _how(stages[name]))
+        (name, stages[name]["finished"], duration(spent(stages[name])), how(stages[name]))
         if name in stages
         else (name, "not done", "-", "")
         for name in STAGES

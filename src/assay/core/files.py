@@ -113,6 +113,24 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def at(value: Any, *keys: str, default: Any = None) -> Any:
+    """What stands below these keys of a JSON value; `default` where something on the way is missing, or has no keys."""
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            return default
+        value = value[key]
+    return value
+
+
+def no_items(path: Path, error: Exception) -> InputError:
+    """That a run's list of prepared items cannot be read."""
+    return InputError(
+        f"is no list of prepared items: {str(error).splitlines()[0]}",
+        where=str(path),
+        fix="restore the file, or start over with --new",
+    )
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write strict JSON (no NaN), atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

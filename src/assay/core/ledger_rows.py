@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assay.core.errors import InputError
-from assay.core.files import read_json, read_lines, sha256_text
+from assay.core.files import at, read_json, read_lines, sha256_text
 from assay.core.find import is_locked
 from assay.core.others import alone
 from assay.core.receipt import training_peak
@@ -196,18 +196,18 @@ def read(run: RunDir) -> Reading:
         "id": _text(identity.get("short")) or run.path.name.rpartition("-")[2],
         "experiment": run.path.parent.name,
         "created": (_text(events[0].get("time")) if events else None) or _birth(run),
-        "finished": _text(_at(stages, done[-1], "finished")) if done else None,
+        "finished": _text(at(stages, done[-1], "finished")) if done else None,
         "status": status,
         "stage": done[-1] if done else None,
         "guard": guard,
         "why": guard_why or why,
-        "base": _text(_at(identity, "base", "spec")),
-        "adapter": _text(_at(identity, "adapter", "kind")),
-        "rank": _whole(_at(identity, "adapter", "rank")),
+        "base": _text(at(identity, "base", "spec")),
+        "adapter": _text(at(identity, "adapter", "kind")),
+        "rank": _whole(at(identity, "adapter", "rank")),
         "seed": _whole(identity.get("seed")),
-        "data": _short_hash(_at(identity, "data", "content")),
-        "train_items": _whole(_at(manifest, "splits", "train", "items")),
-        "train_bytes": _whole(_at(manifest, "splits", "train", "bytes")),
+        "data": _short_hash(at(identity, "data", "content")),
+        "train_items": _whole(at(manifest, "splits", "train", "items")),
+        "train_bytes": _whole(at(manifest, "splits", "train", "bytes")),
         **_metrics(summary, judged=guard is None and STAGES[-1] in done),
         "scale": _scale(files, summary, manifest, identity),
         "dev_bpb": _dev(training, files, run),
@@ -254,27 +254,27 @@ def _status(run: RunDir, done: list[str], events: list[dict[str, Any]], guard: s
 
 
 def _metrics(summary: dict[str, Any], *, judged: bool) -> dict[str, Any]:
-    found = _at(summary, "difference")
+    found = at(summary, "difference")
     return {
-        "outcome": _text(_at(summary, "verdict", "outcome")) if judged else None,
-        "sentence": _text(_at(summary, "verdict", "sentence")) if judged else None,
-        "base_bpb": _number(_at(summary, "base", "bpb")),
-        "tuned_bpb": _number(_at(summary, "tuned", "bpb")),
-        "difference": _number(_at(found, "mean")),
-        "low": _number(_at(found, "low")),
-        "high": _number(_at(found, "high")),
-        "base_mean": _number(_at(found, "base_mean")),
-        "p": _number(_at(found, "p")),
-        "groups": _whole(_at(found, "n_groups")),
+        "outcome": _text(at(summary, "verdict", "outcome")) if judged else None,
+        "sentence": _text(at(summary, "verdict", "sentence")) if judged else None,
+        "base_bpb": _number(at(summary, "base", "bpb")),
+        "tuned_bpb": _number(at(summary, "tuned", "bpb")),
+        "difference": _number(at(found, "mean")),
+        "low": _number(at(found, "low")),
+        "high": _number(at(found, "high")),
+        "base_mean": _number(at(found, "base_mean")),
+        "p": _number(at(found, "p")),
+        "groups": _whole(at(found, "n_groups")),
     }
 
 
 def _scale(files: _Files, summary: dict[str, Any], manifest: dict[str, Any], identity: dict[str, Any]) -> str | None:
     """What the test texts were, and how they were scored; None where that is not on record."""
-    settings, texts = _at(summary, "settings"), _text(_at(manifest, "splits", "test", "sha256"))
+    settings, texts = at(summary, "settings"), _text(at(manifest, "splits", "test", "sha256"))
     if not texts or not identity or not isinstance(settings, dict):
         return None
-    limit, seed = _whole(settings.get("max_bytes_per_group")), _at(identity, "data", "split", "seed")
+    limit, seed = _whole(settings.get("max_bytes_per_group")), at(identity, "data", "split", "seed")
     try:
         excerpts = drawn(limit, seed, files.run.manifest_rows)
     except InputError as error:
@@ -285,7 +285,7 @@ def _scale(files: _Files, summary: dict[str, Any], manifest: dict[str, Any], ide
 
 def _dev_scale(files: _Files, manifest: dict[str, Any], identity: dict[str, Any]) -> str | None:
     """What the dev texts were, and how they were read; None where that is not on record."""
-    texts, window = _text(_at(manifest, "splits", "dev", "sha256")), _whole(_at(identity, "train", "max_length"))
+    texts, window = _text(at(manifest, "splits", "dev", "sha256")), _whole(at(identity, "train", "max_length"))
     try:
         scale = dev_scale(texts, window, files.run.metrics)
     except OSError as error:
@@ -296,16 +296,16 @@ def _dev_scale(files: _Files, manifest: dict[str, Any], identity: dict[str, Any]
 
 def _spent(stages: dict[str, Any], stage: str) -> float | None:
     """Seconds of a stage with the attempts that did not finish it."""
-    last = _number(_at(stages, stage, "seconds"))
-    return None if last is None else last + (_number(_at(stages, stage, "earlier", "seconds")) or 0.0)
+    last = _number(at(stages, stage, "seconds"))
+    return None if last is None else last + (_number(at(stages, stage, "earlier", "seconds")) or 0.0)
 
 
 def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
     took = {stage: _spent(stages, stage) for stage in STAGES}
     known = [seconds for seconds in took.values() if seconds is not None]
-    others = {stage: _number(_at(stages, stage, "others")) for stage in ("train", "evaluate")}
+    others = {stage: _number(at(stages, stage, "others")) for stage in ("train", "evaluate")}
     quiet = [alone(stages[stage] if others[stage] is not None else {}) for stage in others]
-    generation = _at(summary, "generation", "cost", "tuned")
+    generation = at(summary, "generation", "cost", "tuned")
     return {
         "seconds": sum(known) if known else None,
         **{f"{stage}_seconds": took[stage] for stage in STAGES if stage != "train"},
@@ -314,9 +314,9 @@ def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, 
         "train_tokens": _whole(training.get("tokens")),
         "train_tokens_per_s": _number(training.get("tokens_per_s")),
         "peak_memory": _whole(training_peak(training)),
-        "generation_tokens_per_s": _number(_at(generation, "tokens_per_s")),
-        "generation_tokens_per_s_alone": _number(_at(generation, "tokens_per_s_alone")),
-        "first_token_seconds": _number(_at(generation, "first_token_s")),
+        "generation_tokens_per_s": _number(at(generation, "tokens_per_s")),
+        "generation_tokens_per_s_alone": _number(at(generation, "tokens_per_s_alone")),
+        "first_token_seconds": _number(at(generation, "first_token_s")),
         "train_others": others["train"],
         "evaluate_others": others["evaluate"],
         "comparable": 0 if False in quiet else None if None in quiet else 1,
@@ -325,11 +325,11 @@ def _costs(stages: dict[str, Any], training: dict[str, Any], summary: dict[str, 
 
 def _dev(training: dict[str, Any], files: _Files, run: RunDir) -> float | None:
     """Bits per byte on the dev texts at the step whose weights are the result; None where there was no look then."""
-    step, best = _at(training, "result", "step"), _at(training, "result", "best_step")
+    step, best = at(training, "result", "step"), at(training, "result", "best_step")
     if step is None:
         return None
     if step == best:
-        return _number(_at(training, "result", "best_dev_bpb"))
+        return _number(at(training, "result", "best_dev_bpb"))
     looks = [line for line in files.lines(run.metrics) if line.get("step") == step and "dev_bpb" in line]
     return _number(looks[-1]["dev_bpb"]) if looks else None
 
@@ -356,11 +356,11 @@ def _sweeps(events: list[dict[str, Any]]) -> list[Membership]:
     found: dict[str, Membership] = {}
     for event in events:
         varied = event.get("varied")
-        name = _text(_at(varied, "sweep"))
+        name = _text(at(varied, "sweep"))
         if event.get("event") in ("created", "joined") and name:
-            factors = _at(varied, "factors")
+            factors = at(varied, "factors")
             found.pop(name, None)
-            found[name] = Membership(name, _text(_at(varied, "variant")), factors if isinstance(factors, dict) else {})
+            found[name] = Membership(name, _text(at(varied, "variant")), factors if isinstance(factors, dict) else {})
     return list(found.values())
 
 
@@ -373,12 +373,6 @@ def _birth(run: RunDir) -> str | None:
 
 def _short_hash(value: Any) -> str | None:
     return None if value is None else sha256_text(json.dumps(value, sort_keys=True))[:12]
-
-
-def _at(value: Any, *keys: str) -> Any:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _text(value: Any) -> str | None:

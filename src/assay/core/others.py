@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from assay.core.guard import limits
+from assay.core.rundir import attempts
 
 SHORTEST = 0.5  # seconds: in less the system's ticks (10 ms for each core) count too coarsely
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # of psutil.cpu_times; guests are within user
@@ -83,3 +84,9 @@ def shared(record: Mapping[str, Any]) -> str | None:
         return None
     of = f" of {record['cores']} cores" if record.get("cores") else " cores"
     return f"not comparable: it shared the machine, other work kept {record['others']:.1f}{of} busy"
+
+
+def how(stage: Mapping[str, Any]) -> str:
+    """What to bear in mind of a finished stage's time, in words: several attempts, a shared machine; or nothing."""
+    again = f"in {attempts(stage)} attempts" if attempts(stage) > 1 else None
+    return "; ".join(filter(None, (again, shared(stage))))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.core.errors import InputError
-from assay.core.files import read_json, read_lines, sha256_file, write_json
+from assay.core.files import at, read_json, read_lines, sha256_file, write_json
 from assay.core.others import alone
 from assay.core.rundir import RunDir, attempts, now, spent
 
@@ -118,7 +118,7 @@ def receipts_with(runs_dir: Path, wanted: dict[str, Any]) -> list[dict[str, Any]
             receipt = read_json(path)
         except InputError:  # another run's damage is for its own commands to tell
             continue
-        if all(_at(receipt, key) == value for key, value in wanted.items()):
+        if all(at(receipt, *key.split(".")) == value for key, value in wanted.items()):
             found.append(receipt)
     return found
 
@@ -130,15 +130,9 @@ def learned(receipts: Sequence[dict[str, Any]], what: str) -> Learned | None:
     """
     if what == "train_seconds":
         receipts = [receipt for receipt in receipts if alone(receipt.get("measured") or {}) is not False]
-    pairs = [(_at(receipt, f"measured.{what}"), _at(receipt, f"predicted.uncorrected_{what}")) for receipt in receipts]
+    pairs = [(at(receipt, "measured", what), at(receipt, "predicted", f"uncorrected_{what}")) for receipt in receipts]
     ratios = [taken / foretold for taken, foretold in pairs if taken and foretold]
     return Learned(statistics.median(ratios), len(ratios)) if ratios else None
-
-
-def _at(value: Any, path: str) -> Any:
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _read(path: Path) -> dict[str, Any]:

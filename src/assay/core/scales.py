@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from assay.core.errors import InputError
-from assay.core.files import each_line
+from assay.core.files import each_line, no_items
 
 
 def drawn(limit: int | None, seed: Any, rows: Path) -> tuple[int, Any] | None:
@@ -31,11 +30,7 @@ def _longest_group(rows: Path) -> int:
         test = pl.scan_parquet(rows).filter(pl.col("split").cast(pl.String) == "test")
         longest = test.group_by("group").agg(pl.col("bytes").sum()).select(pl.col("bytes").max()).collect().item()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(
-            f"is no list of prepared items: {str(error).splitlines()[0]}",
-            where=str(rows),
-            fix="restore the file, or start over with --new",
-        ) from error
+        raise no_items(rows, error) from error
     return longest or 0
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from assay.core.errors import InputError
+from assay.core.files import no_items
 
 _SCHEMA = pa.schema(
     [
@@ -60,8 +60,4 @@ def read_manifest(path: Path, splits: Iterable[str] = ("train", "dev", "test")) 
             split: frame.filter(pl.col("split").cast(pl.String) == split).drop("split").to_dicts() for split in splits
         }
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(
-            f"is no list of prepared items: {str(error).splitlines()[0]}",
-            where=str(path),
-            fix="restore the file, or start over with --new",
-        ) from error
+        raise no_items(path, error) from error

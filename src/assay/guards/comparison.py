@@ -84,6 +84,11 @@ class Rows:
         """Whether the rows of one are a part of the other's."""
         return self.common == min(self.counts)
 
+    @property
+    def as_many(self) -> bool:
+        """Whether both have as many."""
+        return self.counts[0] == self.counts[1]
+
     def said(self) -> str:
         """``100 and 300 rows, of which 20 stand in both``."""
         return f"{self.counts[0]:,} and {self.counts[1]:,} rows, of which {self.common or 'none'} stand in both"
@@ -138,10 +143,7 @@ def one_change(
     held = _held(lengths) if data else None
     counted = set(changes) - (LENGTH if data and held else set())
     what = [*sorted(counted), *([DATA] if data else [])]
-    more = data and data.counts[0] != data.counts[1]
-    unfair = more and data and (not data.nested or held is None)
-    declarable = (len(what) > 1 or (data and not data.nested)) and not unfair
-    factors = _factors(what, declared or {}) if declarable else []
+    factors = _factors(what, data, held, declared or {})
     measured = {
         "changes": sorted(counted), "harmless": sorted(harmless), "along": dict(along or {}),
         "besides": dict(besides or {}),
@@ -187,8 +189,15 @@ def _several(
     return why, "; ".join(filter(None, (fix, rest))) or None
 
 
-def _factors(what: Sequence[str], declared: Mapping[str, Collection[str]]) -> list[str]:
-    """The declared factors that between them change all of this; none where something is no factor's."""
+def _factors(
+    what: Sequence[str], data: Rows | None, held: str | None, declared: Mapping[str, Collection[str]]
+) -> list[str]:
+    """The declared factors that between them change all of this; none where it is one change, something is no factor's,
+    or no declaration could make the rows comparable."""
+    if data and not data.as_many and (not data.nested or held is None):
+        return []
+    if len(what) < 2 and (data is None or data.nested):
+        return []
     if any(not any(_changes(keys, change) for keys in declared.values()) for change in what):
         return []
     return [factor for factor, keys in declared.items() if any(_changes(keys, change) for change in what)]
@@ -260,7 +269,7 @@ def _epochs(number: float) -> str:
 
 
 def _rows_or_number(data: Rows) -> str:
-    if data.counts[0] == data.counts[1]:
+    if data.as_many:
         return "they are as many, so that the difference is one of rows alone, and which rows cannot be told"
     return "which rows they are, and not their number, may make the difference"
 
@@ -274,7 +283,7 @@ def more_data(data: Rows, lengths: tuple[Length, Length]) -> str | None:
     as their run's experiment has it, which gives the same steps again.
     """
     fewer = lengths[data.counts.index(min(data.counts))]
-    if data.counts[0] == data.counts[1] or fewer.epochs is None:
+    if data.as_many or fewer.epochs is None:
         return None
     epochs = _epochs(fewer.epochs) if fewer.asked is None else f"{fewer.asked:g}"
     values = {"steps": str(fewer.steps), "epochs": epochs}

@@ -102,9 +102,8 @@ def _bring(run: RunDir, work: Work, until: str) -> Outcome:
             if needed(run, work, stage, asked=stage == until):
                 _refuse_changed_inputs(run, stage)
                 _perform(run, work, stage)
-                _index(
-                    run, work.runs_dir, work.console
-                )  # should this process be killed, the others know how far it came
+                # should this process be killed, the others know how far it came
+                _index(run, work.runs_dir, work.console)
                 done.append(stage)
         if until == "prepare" and done:
             stages.show_data(run)

@@ -18,7 +18,7 @@ from assay.stages.compare.words import fixed
 
 Json = dict[str, Any]
 
-# outcome → style and sign, as the report has them
+# outcome → style and sign
 _LOOKS = {
     "better": ("good", "✓"),
     "better-but-small": ("good", "✓"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.core.errors import AssayError, GuardError, InputError
-from assay.core.files import read_json, read_lines, sha256_json
+from assay.core.files import at, read_json, read_lines, sha256_json
 from assay.core.rundir import RunDir
 from assay.core.words import failed_validity
 
@@ -17,8 +17,7 @@ Json = dict[str, Any]
 
 # Names are made of what differs where that is so little, and so short.
 _FEW_KEYS, _SHORT_VALUE = 2, 20
-
-
+_MISSING = object()
 # What a comparison needs of a run; those of earlier versions lack some of it.
 _NEEDED = {
     "identity": ("base.hash", "data", "adapter", "train", "seed"),
@@ -86,19 +85,11 @@ def _check_complete(run: RunDir) -> None:
         path: Path = getattr(run, file)
         values = read_json(path)
         for key in keys:
-            if not _has(values, key):
+            if at(values, *key.split("."), default=_MISSING) is _MISSING:
                 raise InputError(
                     f"has no {key}, as runs of earlier versions: it cannot be compared", where=str(path),
                     fix=f"assay evaluate {run.path}" if file == "summary" else "train it again, with --new",
                 )  # fmt: skip
-
-
-def _has(values: Any, dotted: str) -> bool:
-    for key in dotted.split("."):
-        if not isinstance(values, dict) or key not in values:
-            return False
-        values = values[key]
-    return True
 
 
 def entries(runs: Sequence[RunDir], names: Mapping[Path, str] | None = None) -> list[Entry]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from assay.core.console import duration
-from assay.core.others import shared
+from assay.core.others import how
 from assay.core.receipt import training_peak
-from assay.core.rundir import STAGES, attempts, spent
+from assay.core.rundir import STAGES, spent
 from assay.stages.compare.evidence import Evidence, Json
 from assay.stages.compare.plots import bars
 from assay.stages.compare.words import data_size, defined, name, value_text
@@ -59,8 +59,7 @@ def plan(evidence: Evidence) -> Json:
 
 
 def _took(stage: Json) -> str:
-    again = f"in {attempts(stage)} attempts" if attempts(stage) > 1 else None
-    told = "; ".join(filter(None, (again, shared(stage))))
+    told = how(stage)
     return duration(spent(stage)) + (f" ({told})" if told else "")
 
 

@@ -85,7 +85,8 @@ def decode(
         MachineError: the installed library cannot do one of the settings.
     """
     started, d = time.perf_counter(), experiment.decode
-    settings = expand(d, experiment.evaluate.decoding.decoding())
+    default = experiment.evaluate.decoding.decoding()
+    settings = expand(d, default)
     for setting in settings:
         check_supported(setting.decoding)
     weights = _weights(run)
@@ -105,7 +106,7 @@ def decode(
                 looks, read_manifest(run.manifest_rows)["test"], run=run.path.name, weights=weights, what="decode"
             )
 
-    found = _try(bench, at, settings, references(d, experiment.evaluate.decoding.decoding(), settings), look)
+    found = _try(bench, at, settings, references(d, default, settings), look)
     table = {
         **_table(bench, found),
         "weights": weights,

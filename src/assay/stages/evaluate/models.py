@@ -67,11 +67,6 @@ class Setting:
         """The precision of products."""
         return str(self.decisions["precision"]["value"])
 
-    @property
-    def numbers(self) -> str:
-        """What the guards allow for: the precision, or 4-bit where the base's weights are."""
-        return "4-bit" if self.protocol.four_bit else self.dtype
-
 
 @dataclass(frozen=True)
 class Measured:

@@ -78,7 +78,7 @@ def evaluate(
     shared = shared_of(at, tokenizer)
     probes = probe_base(at, model, sample, shared)
     before, stored_noise = of_base(at, model, sample, shared)
-    _count_units(run, encoder, sample, before, probes, at.numbers)
+    _count_units(run, encoder, sample, before, probes, "4-bit" if at.protocol.four_bit else at.dtype)
     tuned_model = _tuned(run, at.protocol, model, at.decisions)
     del model
     gc.collect()
